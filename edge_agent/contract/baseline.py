@@ -60,9 +60,9 @@ class Climatology:
         self.horizon = horizon
         self._lags, self._lag_weights = _lags(settings, step_s)
 
-    def _candidates(self, origin: int, horizon: int) -> tuple[Floats, Floats]:
-        """Past values for each step of the horizon and their weights, `(horizon, n_candidates)` each."""
-        step = np.arange(origin, origin + horizon)[:, None]
+    def _candidates(self, origin: int, first: int, last: int) -> tuple[Floats, Floats]:
+        """Past values for the steps in [first, last) and their weights, `(last - first, n_candidates)` each."""
+        step = np.arange(first, last)[:, None]
         index = step - self._lags
         inside = np.clip(index, 0, origin - 1)
         index = index + self.offset_steps[step] - self.offset_steps[inside]  # the same wall time, also across a clock change
@@ -73,22 +73,36 @@ class Climatology:
         weights[(index != inside) | np.isnan(values)] = 0.0
         return values, weights
 
-    def at(self, origin: int, horizon: int | None = None, levels: tuple[float, ...] = QUANTILE_LEVELS) -> tuple[Floats, Floats]:
+    def at(self, origin: int, horizon: int | None = None, levels: tuple[float, ...] = QUANTILE_LEVELS, *, skip: int = 0) -> tuple[Floats, Floats]:
         """Quantiles and mean for the steps after `origin`.
 
         Args:
             origin: row of the first step to forecast, in 0 … len(values).
             horizon: steps to forecast; the one given at the start when None.
             levels: quantile levels, ascending.
+            skip: leave out this many of the first steps.
 
         Returns:
-            Quantiles `(horizon, n_levels)`, ascending along the last axis, and mean `(horizon,)`; NaN where there is no past value at that time of day.
+            Quantiles `(horizon - skip, n_levels)`, ascending along the last axis, and mean `(horizon - skip,)`; NaN where there is no past value at that
+            time of day.
         """
         horizon = self.horizon if horizon is None else horizon
-        if origin <= 0:
-            return np.full((horizon, len(levels)), np.nan), np.full(horizon, np.nan)
-        values, weights = self._candidates(origin, horizon)
-        return weighted_quantiles(values, weights, levels)
+        if origin <= 0 or horizon <= skip:
+            return np.full((horizon - skip, len(levels)), np.nan), np.full(horizon - skip, np.nan)
+        return weighted_quantiles(*self._candidates(origin, origin + skip, origin + horizon), levels)
+
+    def filled(
+        self, origin: int, horizon: int | None = None, levels: tuple[float, ...] = QUANTILE_LEVELS, *, skip: int = 0
+    ) -> tuple[Floats, Floats]:
+        """As `at`, but where that time of day has no past value, the quantiles and mean of the last days as a whole; NaN when nothing is known."""
+        quantiles, mean = self.at(origin, horizon, levels, skip=skip)
+        empty = np.isnan(mean)
+        if empty.any():
+            recent = self.values[max(origin - self.settings.days_back * DAY_S // self.step_s, 0) : origin]
+            recent = recent[np.isfinite(recent)]
+            if recent.size:
+                quantiles[empty], mean[empty] = np.quantile(recent, levels), recent.mean()
+        return quantiles, mean
 
 
 def _lags(settings: ClimatologySettings, step_s: int) -> tuple[Ints, Floats]:
