@@ -299,6 +299,13 @@ class TableReader:
         value = self._take(key, (str,), "a text", None)
         return None if value is None else str(value)
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of strings; empty when the key is absent."""
+        value = self._take(key, (list,), "a list of texts", [])
+        if not all(isinstance(item, str) for item in value):
+            raise self.error(key, f"{value!r}: a list of texts is expected")
+        return tuple(value)
+
     def name(self, key: str) -> str:
         """A string that is safe in topics, file names and column names."""
         value = self.text(key)
