@@ -83,8 +83,8 @@ class Climatology:
             skip: leave out this many of the first steps.
 
         Returns:
-            Quantiles `(horizon - skip, n_levels)`, ascending along the last axis, and mean `(horizon - skip,)`; NaN where there is no past value at that
-            time of day.
+            Quantiles `(horizon - skip, n_levels)`, ascending along the last axis, and mean `(horizon - skip,)`; NaN where there is no past value at
+            that time of day.
         """
         horizon = self.horizon if horizon is None else horizon
         if origin <= 0 or horizon <= skip:

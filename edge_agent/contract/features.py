@@ -121,7 +121,7 @@ class FeaturePlan:
         if step_s == self.step_s:
             return self
         if not self.anchored:
-            raise ConfigError(f"this model forecasts steps of {self.step_s} s, the house has {step_s} s: set step = {self.step_s} or train for this step")
+            raise ConfigError(f"this model forecasts steps of {self.step_s} s, the house has {step_s} s: set step = {self.step_s} or train again")
         return replace(self, step_s=step_s, horizon=self.horizon * self.step_s // step_s)
 
     def sensors(self, house: HouseSpec) -> tuple[str, ...]:
@@ -173,7 +173,8 @@ class FeaturePlan:
         unknown = set(data) ^ set(cls.__dataclass_fields__)
         if unknown:
             raise ConfigError(f"feature plan has missing or unknown keys {sorted(unknown)}: upgrade, or train again")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +203,7 @@ class FeatureBuilder:
             DataError: another step, or a sensor is missing.
         """
         if plan.step_s != series.step_s:
-            raise DataError(f"the plan has steps of {plan.step_s} s, the series of {series.step_s} s: resample the series or bind the plan with at_step")
+            raise DataError(f"the plan has steps of {plan.step_s} s, the series of {series.step_s} s: resample the series, or use plan.at_step")
         self.plan, self.series, self.zone = plan, series, zone
         self.target = series.column(target)
         self.cumulative = Cumulative(series)
@@ -267,7 +268,8 @@ class FeatureBuilder:
             values[(rows < 0) | (rows >= len(self.series))] = np.nan
             return values
         means, known = self.cumulative.means(edges, columns)
-        return np.where(known >= MIN_KNOWN_SHARE, means, np.nan)
+        means[known < MIN_KNOWN_SHARE] = np.nan
+        return means
 
     def _future(self, origins: Ints) -> Float32s:
         plan = self.plan
@@ -280,8 +282,8 @@ class FeatureBuilder:
 
     def lead(self, _origins: Ints, times: Ints) -> Floats:
         """Position in the horizon, 0 … 1."""
-        lead: Floats = (np.arange(self.plan.horizon) + 0.5) / self.plan.horizon
-        return np.broadcast_to(lead, times.shape)
+        lead = (np.arange(self.plan.horizon) + 0.5) / self.plan.horizon
+        return np.tile(lead, (len(times), 1))
 
     def lag(self, origins: Ints, times: Ints, days: int) -> Floats:
         """The target `days` before each time; NaN where that is not yet past at the origin."""

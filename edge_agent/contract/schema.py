@@ -255,12 +255,11 @@ def _unit(table: TableReader, key: str, *, default: str, role: Role) -> str:
 
 
 def _form(table: TableReader, key: str, *, unit: str, role: Role, default: str) -> Form:
+    valid: tuple[str, ...] = ("interval", "counter")
     if role.kind == "state":
         default, valid = "state", ("state",)
     elif unit_named(unit).canonical == "W":
         default, valid = "power", ("power",)
-    else:
-        valid = ("interval", "counter")
     return table.choice(key, valid, default=default)  # type: ignore[return-value]
 
 

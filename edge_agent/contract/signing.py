@@ -1,0 +1,139 @@
+"""Ed25519 keys and signatures. A workstation signs what it exports; a gateway trusts the public keys that its owner put there."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge_agent.contract.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+PUBLIC_BYTES, SIGNATURE_BYTES = 32, 64
+SYSTEM_KEYS: Final = Path("/etc/hearthcast/keys")
+
+
+def config_dir() -> Path:
+    """Where a user's keys lie: `$XDG_CONFIG_HOME/hearthcast`, by default `~/.config/hearthcast`."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "hearthcast"
+
+
+def trusted_folders() -> tuple[Path, ...]:
+    """Folders whose `*.pub` files this machine trusts."""
+    return SYSTEM_KEYS, config_dir() / "trusted"
+
+
+def create_key(path: Path) -> str:
+    """Write a new private key to `path` (mode 0600) and its public key beside it (`.pub`); returns the public key as text.
+
+    Raises:
+        ConfigError: the file exists already, or cannot be written.
+    """
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  heavy, and needed only to make a key
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    public = public_text(key)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(pem)
+        path.with_suffix(".pub").write_text(public + "\n", encoding="ascii")
+    except OSError as err:
+        raise ConfigError(f"{path}: the signing key cannot be written ({err.strerror}); name another file") from err
+    return public
+
+
+def workstation_key() -> Path:
+    """The key that this user's exports are signed with; made on first use, and trusted by agents of the same user on the same machine."""
+    path = config_dir() / "signing.key"
+    if not path.exists():
+        trust(create_key(path), folder=config_dir() / "trusted", name="this-workstation")
+    return path
+
+
+def trust(public: str, *, folder: Path, name: str) -> Path:
+    """Trust a public key (as text): write it to `folder/name.pub`.
+
+    Raises:
+        ConfigError: not a public key, or the file cannot be written.
+    """
+    _decode(public, source=name)
+    path = folder / f"{name}.pub"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(public.strip() + "\n", encoding="ascii")
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be written ({err.strerror}); run as the user who owns it") from err
+    return path
+
+
+def trusted_keys(folders: tuple[Path, ...] | None = None) -> dict[bytes, str]:
+    """Trusted public keys (32 bytes) and the file each comes from.
+
+    Raises:
+        ConfigError: a `*.pub` file that holds no public key.
+    """
+    keys: dict[bytes, str] = {}
+    for folder in trusted_folders() if folders is None else folders:
+        if folder.is_dir():
+            for path in sorted(folder.glob("*.pub")):
+                keys[_decode(path.read_text(encoding="ascii", errors="replace"), source=str(path))] = str(path)
+    return keys
+
+
+def _decode(text: str, *, source: str) -> bytes:
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except ValueError as err:
+        raise ConfigError(f"{source}: not a public key: one line of base64 is expected (hearthcast-agent keys show)") from err
+    if len(key) != PUBLIC_BYTES:
+        raise ConfigError(f"{source}: a public key of {len(key)} bytes: {PUBLIC_BYTES} are expected (hearthcast-agent keys show)")
+    return key
+
+
+def load_key(path: Path) -> Ed25519PrivateKey:
+    """The private key in the PEM file `path`.
+
+    Raises:
+        ConfigError: unreadable, or not an Ed25519 key.
+    """
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as err:
+        raise ConfigError(f"{path}: no readable signing key ({err}); make one with: hearthcast-agent keys new {path}") from err
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"{path}: not an Ed25519 key; make one with: hearthcast-agent keys new FILE")
+    return key
+
+
+def public_text(key: Ed25519PrivateKey) -> str:
+    """The public half, as the one line of base64 that `keys trust` takes."""
+    return base64.b64encode(key.public_key().public_bytes_raw()).decode("ascii")
+
+
+def sign(data: bytes, key: Ed25519PrivateKey) -> bytes:
+    """Public key and signature of `data`, 96 bytes."""
+    return key.public_key().public_bytes_raw() + key.sign(data)
+
+
+def signer_of(data: bytes, signature: bytes) -> bytes | None:
+    """The public key (32 bytes) that made `signature` (as `sign` returns it) over `data`; None when it does not fit."""
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+
+    if len(signature) != PUBLIC_BYTES + SIGNATURE_BYTES:
+        return None
+    public = signature[:PUBLIC_BYTES]
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature[PUBLIC_BYTES:], data)
+    except (InvalidSignature, ValueError):
+        return None
+    return public

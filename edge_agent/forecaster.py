@@ -1,0 +1,235 @@
+"""Runs a bundle: series in, Forecast out. The only importer of onnxruntime; the exporter's checks and the backtest run this very code."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from edge_agent.contract.baseline import QUANTILE_LEVELS
+from edge_agent.contract.bundle import Bundle, Golden
+from edge_agent.contract.calibration import Calibration, identity
+from edge_agent.contract.errors import BundleError, DataError
+from edge_agent.contract.features import CALENDAR, FeatureBuilder, FeaturePlan, ModelInputs
+from edge_agent.contract.forecast import Forecast, Grade, Total
+from edge_agent.contract.localtime import DAY_S, day_bounds, local_date
+from edge_agent.contract.schema import HouseSpec
+from edge_agent.contract.series import Series
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+BATCH: Final = 32
+"""Origins a run: the throughput of larger batches is no better, their memory is (4 MB a row)."""
+GOLDEN_TOLERANCE: Final = 1e-3
+"""Relative to the largest golden value: other processors round differently, another model does not come this close."""
+MIN_KNOWN_SHARE: Final = 0.5
+"""A model whose target is known for less of its context is not asked."""
+FULL_KNOWN_SHARE: Final = 0.9
+ZERO_ENERGY: Final = 0.0
+
+
+class Model:
+    """A bundle's ONNX graph with its feature plan and calibration."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        """Load the graph; one thread by default, because ONNX Runtime's thread pool spins for 40 ms after every 3 ms forecast.
+
+        Raises:
+            BundleError: not a loadable graph, or other tensors than the manifest says.
+        """
+        self.bundle = bundle
+        manifest = bundle.manifest
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self.session = ort.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
+        except Exception as err:  # onnxruntime raises a dozen unrelated types
+            raise BundleError(f"{bundle.path}: model.onnx cannot be loaded ({err}): export it again") from err
+        found = {t.name for t in self.session.get_inputs()}, {t.name for t in self.session.get_outputs()}
+        expected = {t.name for t in manifest.inputs}, {t.name for t in manifest.outputs}
+        if found != expected:
+            raise BundleError(f"{bundle.path}: model.onnx has tensors {found}, the manifest says {expected}: export it again")
+        self.output_names = [t.name for t in manifest.outputs]
+
+    def run(self, inputs: ModelInputs) -> tuple[Floats | None, Floats]:
+        """The graph's own output, before calibration: quantiles `(n, horizon, n_levels)` or None, and mean `(n, horizon)`."""
+        parts = []
+        for first in range(0, len(inputs.origins), BATCH):
+            feed = {name: array[first : first + BATCH] for name, array in inputs.arrays.items()}
+            parts.append(self.session.run(self.output_names, feed))
+        joined = {name: np.concatenate([p[i] for p in parts]).astype(np.float64) for i, name in enumerate(self.output_names)}
+        return joined.get("quantiles"), joined["mean"]
+
+    def check_golden(self) -> None:
+        """Run the bundle's worked example.
+
+        Raises:
+            BundleError: another result than when it was exported.
+        """
+        golden = self.bundle.golden
+        quantiles, mean = golden_run(self, golden)
+        scale = max(float(np.abs(golden.quantiles).max()), 1e-9)
+        worst = max(float(np.abs(quantiles - golden.quantiles).max()), float(np.abs(mean - golden.mean).max())) / scale
+        if not worst <= GOLDEN_TOLERANCE:
+            raise BundleError(f"{self.bundle.path}: the golden sample differs by {worst:.2g} (allowed {GOLDEN_TOLERANCE:g}): export the bundle again")
+
+
+def golden_run(model: Model, golden: Golden) -> tuple[Floats, Floats]:
+    """Published quantiles `(horizon, n_levels)` and mean `(horizon,)` of a golden sample's series."""
+    from zoneinfo import ZoneInfo  # noqa: PLC0415
+
+    plan = model.bundle.manifest.plan.at_step(golden.series.step_s)
+    builder = FeatureBuilder(plan, golden.series, target=golden.target, zone=ZoneInfo(golden.time_zone))
+    quantiles, mean = publish(*model.run(builder.inputs(np.array([golden.origin], np.int64))), model.bundle.manifest.calibration, plan)
+    return quantiles[0], mean[0]
+
+
+def publish(quantiles: Floats | None, mean: Floats, calibration: Calibration, plan: FeaturePlan) -> tuple[Floats, Floats]:
+    """Published quantiles `(n, horizon, n_levels)` and mean `(n, horizon)` from a model's output: calibrated, ascending, energy never negative."""
+    published = np.sort(calibration.apply(quantiles, mean, plan.quantile_levels), axis=-1)
+    if plan.unit == "Wh":
+        return np.maximum(published, ZERO_ENERGY), np.maximum(mean, ZERO_ENERGY)
+    return published, mean
+
+
+class Forecaster:
+    """Forecasts one target of one house: by a bundle's model where its inputs allow, else by the rolling climatology."""
+
+    def __init__(self, house: HouseSpec, model: Model | None, *, target: str | None = None) -> None:
+        """Bind a model to a house.
+
+        Args:
+            house: the house.
+            model: None to forecast by the climatology alone.
+            target: name of the target; the model's own, or the house's first, when None.
+
+        Raises:
+            ConfigError: the house lacks the model's target or a sensor that it names, or has another step than a model that cannot change it.
+        """
+        self.house, self.model, self.zone = house, model, house.zone
+        if model is not None:
+            self.plan = model.bundle.manifest.plan.at_step(house.step_s)
+        else:
+            self.plan = climatology_plan(house, target or house.targets[0].name)
+        self.sensors = self.plan.sensors(house)
+        self.target_sensor = self.sensors[0]
+        self.features = tuple(house.sensor(name).feature for name in self.sensors)
+        """What the series given to `forecast` must hold."""
+        self.calibration = identity(self.plan.quantile_levels) if model is None else model.bundle.manifest.calibration
+
+    @property
+    def history_s(self) -> int:
+        """Seconds of history that one forecast looks at."""
+        return max(self.plan.history_s, climatology_plan(self.house, self.plan.target).history_s)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Name and version of the model, as published."""
+        if self.model is None:
+            return {"name": "climatology", "version": "1"}
+        return {"name": self.model.bundle.manifest.name, "version": self.model.bundle.manifest.version}
+
+    def builder(self, series: Series) -> FeatureBuilder:
+        """Features of `series`, reduced to the sensors that the plan reads."""
+        return FeatureBuilder(self.plan, series.select(self.sensors), target=self.target_sensor, zone=self.zone)
+
+    def batch(self, builder: FeatureBuilder, origins: Ints) -> tuple[Floats, Floats]:
+        """Published quantiles `(n, horizon, n_levels)` and mean `(n, horizon)` for many origins, whatever the quality of their inputs."""
+        if self.model is None:
+            anchors = builder.anchors(origins).astype(np.float64)
+            return publish(anchors[..., :-1], anchors[..., -1], self.calibration, self.plan)
+        parts = [
+            publish(*self.model.run(builder.inputs(origins[i : i + BATCH])), self.calibration, self.plan) for i in range(0, len(origins), BATCH)
+        ]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    def forecast(self, series: Series, origin: int, *, issued_at: int) -> Forecast:
+        """The forecast for the steps after `origin`, with its grade.
+
+        Args:
+            series: history on the house's step; values at or after `origin` are not looked at.
+            origin: unix s, on the grid.
+            issued_at: unix s.
+
+        Raises:
+            DataError: nothing at all is known of the target yet.
+        """
+        builder = self.builder(series.between(origin - self.history_s, origin))
+        if builder.known_share(origin, self.target_sensor, self.history_s) == 0.0:
+            raise DataError(f"nothing is known of {self.target_sensor!r} yet: waiting for its first full step")
+        grade, reasons = self.grade(builder, origin)
+        used = self if grade != "baseline" else Forecaster(self.house, None, target=self.plan.target)
+        used_builder = builder if used is self else used.builder(builder.series)
+        quantiles, mean = used.batch(used_builder, np.array([origin], np.int64))
+        forecast = Forecast(
+            site=self.house.site,
+            target=self.plan.target,
+            unit=self.plan.unit,
+            issued_at=issued_at,
+            origin=origin,
+            step_s=self.house.step_s,
+            quantile_levels=self.plan.quantile_levels,
+            quantiles=quantiles[0],
+            mean=mean[0],
+            grade=grade,
+            reasons=reasons,
+            model=used.identity,
+            totals={},
+            zone=self.zone,
+        )
+        return replace(forecast, totals=used.totals(used_builder, forecast)) if self.plan.unit == "Wh" else forecast
+
+    def grade(self, builder: FeatureBuilder, origin: int) -> tuple[Grade, tuple[str, ...]]:
+        """How good the inputs of a forecast at `origin` are, and why they are not better."""
+        if self.model is None:
+            return "baseline", ("no model is installed: rolling climatology",)
+        target_share = builder.known_share(origin, self.target_sensor, self.plan.context_s)
+        if target_share < MIN_KNOWN_SHARE:
+            days = self.plan.context_s / DAY_S
+            return "baseline", (f"{self.target_sensor} is known for {target_share:.0%} of the last {days:g} days, the model needs {MIN_KNOWN_SHARE:.0%}",)
+        shares = {name: builder.known_share(origin, name, self.plan.context_s) for name in self.sensors}
+        missing = tuple(f"{n} is known for {s:.0%} of the last {self.plan.context_s / DAY_S:g} days" for n, s in shares.items() if s < FULL_KNOWN_SHARE)
+        return ("masked", missing) if missing else ("full", ())
+
+    def totals(self, builder: FeatureBuilder, forecast: Forecast) -> dict[str, Total]:
+        """The total of tomorrow's local date: the day after that of the last closed step.
+
+        The part of tomorrow beyond the horizon is filled with the climatology's mean. The band is the calibration's: quantiles of actual over forecast
+        totals at held-out origins, because quantiles of a total are not sums of quantiles.
+        """
+        tomorrow = local_date(forecast.origin - 1, self.zone) + timedelta(days=1)
+        first, last = ((t - forecast.origin) // forecast.step_s for t in day_bounds(tomorrow, self.zone))
+        horizon = len(forecast.mean)
+        value = float(forecast.mean[max(first, 0) : last].sum())
+        if last > horizon:
+            _, rest = builder.climatology.filled(builder.series.index(forecast.origin), last, skip=max(first, horizon))
+            value += float(np.nan_to_num(rest).sum())
+        ratio = self.calibration.total_ratio if self.model is not None else _past_ratio(builder, forecast.origin, horizon, self.plan.quantile_levels)
+        low, middle, high = (value * float(np.interp(level, self.plan.quantile_levels, ratio)) for level in (0.1, 0.5, 0.9))
+        share = (min(last, horizon) - max(first, 0)) / (last - max(first, 0))
+        return {"tomorrow": Total(tomorrow, middle, low, high, max(share, 0.0) if self.model is not None else 0.0)}
+
+
+def _past_ratio(builder: FeatureBuilder, origin: int, horizon: int, levels: tuple[float, ...]) -> Floats:
+    """Quantiles of past days' totals over their mean, for want of a calibration."""
+    row = builder.series.index(origin)
+    n_days = row // horizon
+    totals = builder.target[row - n_days * horizon : row].reshape(n_days, horizon).sum(axis=1)
+    known = totals[np.isfinite(totals)]
+    if known.size < 2 or known.mean() <= 0:
+        return np.ones(len(levels))
+    return np.asarray(np.quantile(known / known.mean(), levels))
+
+
+def climatology_plan(house: HouseSpec, target: str) -> FeaturePlan:
+    """The plan of a forecast that needs no model: the anchor alone."""
+    role = house.sensor(house.target(target).sensor).role
+    horizon = DAY_S // house.step_s
+    return FeaturePlan(target, role, house.step_s, horizon, house.step_s, horizon, ("target", *CALENDAR), (), anchored=True, quantile_levels=QUANTILE_LEVELS)
