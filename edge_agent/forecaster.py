@@ -83,7 +83,7 @@ class Model:
 
 def golden_run(model: Model, golden: Golden) -> tuple[Floats, Floats]:
     """Published quantiles `(horizon, n_levels)` and mean `(horizon,)` of a golden sample's series."""
-    from zoneinfo import ZoneInfo  # noqa: PLC0415
+    from zoneinfo import ZoneInfo
 
     plan = model.bundle.manifest.plan.at_step(golden.series.step_s)
     builder = FeatureBuilder(plan, golden.series, target=golden.target, zone=ZoneInfo(golden.time_zone))
@@ -145,9 +145,7 @@ class Forecaster:
         if self.model is None:
             anchors = builder.anchors(origins).astype(np.float64)
             return publish(anchors[..., :-1], anchors[..., -1], self.calibration, self.plan)
-        parts = [
-            publish(*self.model.run(builder.inputs(origins[i : i + BATCH])), self.calibration, self.plan) for i in range(0, len(origins), BATCH)
-        ]
+        parts = [publish(*self.model.run(builder.inputs(origins[i : i + BATCH])), self.calibration, self.plan) for i in range(0, len(origins), BATCH)]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
     def forecast(self, series: Series, origin: int, *, issued_at: int) -> Forecast:
@@ -193,16 +191,20 @@ class Forecaster:
         target_share = builder.known_share(origin, self.target_sensor, self.plan.context_s)
         if target_share < MIN_KNOWN_SHARE:
             days = self.plan.context_s / DAY_S
-            return "baseline", (f"{self.target_sensor} is known for {target_share:.0%} of the last {days:g} days, the model needs {MIN_KNOWN_SHARE:.0%}",)
+            return "baseline", (
+                f"{self.target_sensor} is known for {target_share:.0%} of the last {days:g} days, the model needs {MIN_KNOWN_SHARE:.0%}",
+            )
         shares = {name: builder.known_share(origin, name, self.plan.context_s) for name in self.sensors}
-        missing = tuple(f"{n} is known for {s:.0%} of the last {self.plan.context_s / DAY_S:g} days" for n, s in shares.items() if s < FULL_KNOWN_SHARE)
+        missing = tuple(
+            f"{n} is known for {s:.0%} of the last {self.plan.context_s / DAY_S:g} days" for n, s in shares.items() if s < FULL_KNOWN_SHARE
+        )
         return ("masked", missing) if missing else ("full", ())
 
     def totals(self, builder: FeatureBuilder, forecast: Forecast) -> dict[str, Total]:
         """The total of tomorrow's local date: the day after that of the last closed step.
 
-        The part of tomorrow beyond the horizon is filled with the climatology's mean. The band is the calibration's: quantiles of actual over forecast
-        totals at held-out origins, because quantiles of a total are not sums of quantiles.
+        The part of tomorrow beyond the horizon is filled with the climatology's mean. The band is the calibration's: quantiles of actual over
+        forecast totals at held-out origins, because quantiles of a total are not sums of quantiles.
         """
         tomorrow = local_date(forecast.origin - 1, self.zone) + timedelta(days=1)
         first, last = ((t - forecast.origin) // forecast.step_s for t in day_bounds(tomorrow, self.zone))
@@ -232,4 +234,6 @@ def climatology_plan(house: HouseSpec, target: str) -> FeaturePlan:
     """The plan of a forecast that needs no model: the anchor alone."""
     role = house.sensor(house.target(target).sensor).role
     horizon = DAY_S // house.step_s
-    return FeaturePlan(target, role, house.step_s, horizon, house.step_s, horizon, ("target", *CALENDAR), (), anchored=True, quantile_levels=QUANTILE_LEVELS)
+    return FeaturePlan(
+        target, role, house.step_s, horizon, house.step_s, horizon, ("target", *CALENDAR), (), anchored=True, quantile_levels=QUANTILE_LEVELS
+    )

@@ -38,9 +38,7 @@ class Climatology:
     Built once for a series, then asked at many origins; nothing at or after an origin is looked at.
     """
 
-    def __init__(
-        self, values: Floats, *, start: int, step_s: int, zone: ZoneInfo, horizon: int, settings: ClimatologySettings = YARDSTICK
-    ) -> None:
+    def __init__(self, values: Floats, *, start: int, step_s: int, zone: ZoneInfo, horizon: int, settings: ClimatologySettings = YARDSTICK) -> None:
         """Prepare for origins up to the end of `values`.
 
         Args:
@@ -91,9 +89,7 @@ class Climatology:
             return np.full((horizon - skip, len(levels)), np.nan), np.full(horizon - skip, np.nan)
         return weighted_quantiles(*self._candidates(origin, origin + skip, origin + horizon), levels)
 
-    def filled(
-        self, origin: int, horizon: int | None = None, levels: tuple[float, ...] = QUANTILE_LEVELS, *, skip: int = 0
-    ) -> tuple[Floats, Floats]:
+    def filled(self, origin: int, horizon: int | None = None, levels: tuple[float, ...] = QUANTILE_LEVELS, *, skip: int = 0) -> tuple[Floats, Floats]:
         """As `at`, but where that time of day has no past value, the quantiles and mean of the last days as a whole; NaN when nothing is known."""
         quantiles, mean = self.at(origin, horizon, levels, skip=skip)
         empty = np.isnan(mean)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -319,12 +320,12 @@ class TableReader:
     def number(self, key: str, default: Any = _MISSING) -> float:
         """A finite number."""
         value = float(self._take(key, (int, float), "a number", default))
-        if value != value or abs(value) == float("inf"):
+        if not math.isfinite(value):
             raise self.error(key, f"{value!r}: a finite number is expected")
         return value
 
     def flag(self, key: str, *, default: bool) -> bool:
-        """true or false."""
+        """A boolean."""
         return bool(self._take(key, (bool,), "true or false", default))
 
     def choice(self, key: str, valid: tuple[str, ...], default: Any = _MISSING) -> str:

@@ -32,8 +32,8 @@ def create_key(path: Path) -> str:
     Raises:
         ConfigError: the file exists already, or cannot be written.
     """
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  heavy, and needed only to make a key
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -102,8 +102,8 @@ def load_key(path: Path) -> Ed25519PrivateKey:
     Raises:
         ConfigError: unreadable, or not an Ed25519 key.
     """
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
@@ -126,8 +126,8 @@ def sign(data: bytes, key: Ed25519PrivateKey) -> bytes:
 
 def signer_of(data: bytes, signature: bytes) -> bytes | None:
     """The public key (32 bytes) that made `signature` (as `sign` returns it) over `data`; None when it does not fit."""
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     if len(signature) != PUBLIC_BYTES + SIGNATURE_BYTES:
         return None
