@@ -1,0 +1,319 @@
+"""The agent's connection to the MQTT broker. The only file that knows paho.
+
+MQTT 5 where the broker speaks it, else 3.1.1. paho's network thread does nothing but put messages on a bounded queue, and on every connect subscribe
+and publish again what is retained, because a broker without persistence forgets it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTMessageInfo
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_agent.config import BrokerSettings
+from edge_agent.contract.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+QUEUE_SIZE: Final = 10_000
+UNSENT_LIMIT: Final = 5_000
+"""Most own messages that wait for the broker's acknowledgement."""
+KEEPALIVE_S: Final = 30
+SESSION_EXPIRY_S: Final = 3600
+LONGEST_BACK_OFF_S: Final = 60
+STABLE_S: Final = 30
+"""A connection that lasted this long was a good one: the next attempt follows at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message from the broker."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    """A snapshot kept by the broker, not a new sample."""
+    received_at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The newest retained value of a topic."""
+
+    payload: bytes
+    number: int
+    expires_at: float | None
+    """On the monotonic clock."""
+
+
+class BrokerLink:
+    """A connection that comes back by itself; `start()` and `stop()` frame its life, all other methods may be called between them at any time."""
+
+    def __init__(
+        self, settings: BrokerSettings, *, client_id: str, status_topic: str | None, subscriptions: Sequence[str], lossless: bool = False
+    ) -> None:
+        """Prepare; nothing is opened.
+
+        Args:
+            settings: where the broker is and how to log in.
+            client_id: the same at every start, so that the broker keeps the session.
+            status_topic: holds `online`, `offline` (the last will) or `stopped`; None for a visitor, who has no session either.
+            subscriptions: topics to read, QoS 1.
+            lossless: when the queue is full, hold the broker back instead of dropping.
+        """
+        self.settings, self.client_id, self.status_topic = settings, client_id, status_topic
+        self.subscriptions = [(topic, 1) for topic in subscriptions]
+        self.lossless = lossless
+        self.attempted = threading.Event()
+        """Set once the first connect attempt has ended, well or badly."""
+        self.connected = threading.Event()
+        self.problem: str | None = None
+        """Why there is no connection, in words; None while there is one."""
+        self.dropped = 0
+        self.failed_attempts = 0
+        self.refused: Counter[str] = Counter()
+        """Topics that the broker does not let the agent write (seen with MQTT 5 only)."""
+        self._queue: queue.Queue[Message] = queue.Queue(QUEUE_SIZE)
+        self._kept: dict[str, _Kept] = {}
+        self._numbers = 0
+        self._in_flight: dict[int, tuple[str, int]] = {}
+        self._acknowledged: dict[str, int] = {}
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._closed = threading.Event()
+        self._connected_at: float | None = None
+        self._failures_in_a_row = 0
+        self._client = self._new_client(MQTTProtocolVersion.MQTTv5)
+
+    # life
+
+    def start(self) -> None:
+        """Begin to connect, in paho's own thread; returns at once."""
+        self._open(self._client)
+
+    def stop(self, timeout_s: float = 1.2) -> None:
+        """Say `stopped`, disconnect in good order and end the thread; gives up on a dead line after about `timeout_s`."""
+        self._stopping.set()
+        if not self.connected.is_set():
+            self._client.disconnect()
+            return
+        if self.status_topic is not None:
+            sent = self._send(self.status_topic, b"stopped", retain=True)
+            with contextlib.suppress(RuntimeError, ValueError):  # the line just broke: the will speaks instead
+                sent.wait_for_publish(timeout_s / 2)
+        self._client.disconnect()
+        # ending the loop before DISCONNECT is on the wire would make the broker publish the will over `stopped`
+        if self._closed.wait(timeout_s / 2):
+            self._client.loop_stop()
+
+    def get(self, timeout_s: float) -> Message | None:
+        """The next message; None when none came within `timeout_s`."""
+        try:
+            return self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
+        except queue.Empty:
+            return None
+
+    @property
+    def is_mqtt5(self) -> bool:
+        """Whether the connection speaks MQTT 5."""
+        return bool(self._client.protocol == MQTTProtocolVersion.MQTTv5)
+
+    # own messages
+
+    def publish(self, topic: str, payload: str | bytes, *, retain: bool = False, lifetime_s: float | None = None) -> None:
+        """Send at QoS 1. Without a connection, a retained value waits for the next one and any other is dropped.
+
+        Args:
+            topic: where.
+            payload: what; an empty retained one removes the topic.
+            retain: keep it on the broker.
+            lifetime_s: seconds after which the broker drops a retained value (MQTT 5).
+        """
+        data = payload.encode() if isinstance(payload, str) else payload
+        with self._lock:
+            if retain:
+                self._numbers += 1
+                self._kept[topic] = _Kept(data, self._numbers, None if lifetime_s is None else time.monotonic() + lifetime_s)
+            if self.connected.is_set():
+                self._send_kept(topic) if retain else self._send(topic, data, retain=False)
+
+    def republish(self) -> None:
+        """Send `online` and every retained value again, in the order in which their topics were first used."""
+        with self._lock:
+            if self.connected.is_set() and self.status_topic is not None:
+                self._send(self.status_topic, b"online", retain=True)
+            for topic in list(self._kept):
+                self._send_kept(topic)
+
+    def _send_kept(self, topic: str) -> None:
+        kept = self._kept[topic]
+        left_s = None if kept.expires_at is None else int(kept.expires_at - time.monotonic())
+        if left_s is not None and left_s <= 0:
+            del self._kept[topic]
+        else:
+            self._send(topic, kept.payload, retain=True, number=kept.number, lifetime_s=left_s)
+
+    def _send(self, topic: str, data: bytes, *, retain: bool, number: int = 0, lifetime_s: int | None = None) -> MQTTMessageInfo:
+        properties = None
+        if lifetime_s is not None and self.is_mqtt5:
+            properties = _properties(PacketTypes.PUBLISH, MessageExpiryInterval=lifetime_s)
+        with self._lock:
+            info = self._client.publish(topic, data, qos=1, retain=retain, properties=properties)
+            if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+                self.dropped += 1
+            else:
+                self._in_flight[info.mid] = (topic, number)
+        return info
+
+    # paho's side
+
+    def _new_client(self, version: MQTTProtocolVersion) -> Client:
+        has_session = self.status_topic is not None
+        clean_session = None if version == MQTTProtocolVersion.MQTTv5 else not has_session
+        client = Client(CallbackAPIVersion.VERSION2, client_id=self.client_id, clean_session=clean_session, protocol=version)
+        if self.settings.username is not None:
+            client.username_pw_set(self.settings.username, self.settings.password)
+        if self.status_topic is not None:
+            client.will_set(self.status_topic, b"offline", qos=1, retain=True)
+        if self.settings.tls:
+            _use_tls(client, self.settings)
+        client.connect_timeout = 5.0
+        client.max_queued_messages_set(UNSENT_LIMIT)
+        client.on_connect, client.on_connect_fail, client.on_disconnect = self._on_connect, self._on_connect_fail, self._on_disconnect
+        client.on_message, client.on_publish, client.on_subscribe = self._on_message, self._on_publish, self._on_subscribe
+        return client
+
+    def _open(self, client: Client) -> None:
+        settings = self.settings
+        options: dict[str, Any] = {}
+        if client.protocol == MQTTProtocolVersion.MQTTv5 and self.status_topic is not None:
+            # Mosquitto 2.0 does not save a session that was opened with a clean start, whatever its expiry
+            options = {"clean_start": False, "properties": _properties(PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S)}
+        client.connect_async(settings.host, settings.port, keepalive=KEEPALIVE_S, **options)
+        client.loop_start()
+
+    def _on_connect(self, client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None) -> None:
+        if self._stopping.is_set():
+            return
+        if reason.getName() == "Unsupported protocol version" and client.protocol == MQTTProtocolVersion.MQTTv5:
+            self._fall_back(client)
+        elif reason.is_failure:
+            self._report(f"refuses user {self.settings.username!r}: {reason}; check username and password file")
+        else:
+            self._welcome(client)
+
+    def _fall_back(self, client: Client) -> None:
+        """Go on with MQTT 3.1.1. A paho client cannot change its version, and this one's thread ends by itself."""
+        log.info("broker speaks no MQTT 5: going on with 3.1.1")
+        client.disconnect()
+        with self._lock:
+            self._client = self._new_client(MQTTProtocolVersion.MQTTv311)
+        self._open(self._client)
+
+    def _welcome(self, client: Client) -> None:
+        self._connected_at = time.monotonic()
+        if self.problem is not None:
+            log.info("connected to the broker after %d failed attempts", self._failures_in_a_row)
+        self.problem = None
+        if self.subscriptions:
+            client.subscribe(self.subscriptions)
+        with self._lock:
+            self.connected.set()
+            self.republish()
+        self.attempted.set()
+
+    def _on_subscribe(self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None) -> None:
+        for (topic, _), reason in zip(self.subscriptions, reasons, strict=False):
+            if reason.is_failure:
+                log.warning("broker refuses reading %s (%s): allow it in the broker's ACL", topic, reason)
+
+    def _on_connect_fail(self, _client: Client, _data: Any) -> None:
+        self._report(f"cannot be reached: {sys.exception()}")  # paho calls this from its `except OSError`
+        self._back_off()
+
+    def _on_disconnect(self, client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None) -> None:
+        if client is not self._client:
+            return  # the one that fell back
+        with self._lock:
+            self.connected.clear()
+        lasted_s = 0.0 if self._connected_at is None else time.monotonic() - self._connected_at
+        if self._stopping.is_set():
+            self._closed.set()
+            return
+        if self._connected_at is not None:
+            self._report(f"closed the connection ({reason}); if this repeats, another program uses client id {self.client_id!r}")
+        elif self.problem is None:
+            self._report("closed the connection before it answered: is this port meant for TLS, or the broker starting?")
+        self._connected_at = None
+        self._back_off(after_stable=lasted_s > STABLE_S)
+
+    def _back_off(self, *, after_stable: bool = False) -> None:
+        """Wait longer after each failure, by a random time, so that agents and rivals for one client id do not march in step."""
+        self._failures_in_a_row = 1 if after_stable else self._failures_in_a_row + 1
+        delay_s = random.randint(1, min(2 ** min(self._failures_in_a_row, 10), LONGEST_BACK_OFF_S))  # noqa: S311  no secret
+        self._client.reconnect_delay_set(delay_s, delay_s)
+
+    def _report(self, problem: str) -> None:
+        """Log a problem when it is new; count it in any case."""
+        self.failed_attempts += 1
+        if problem != self.problem:
+            log.warning("broker %s:%d %s; trying on", self.settings.host, self.settings.port, problem)
+        self.problem = problem
+        self.attempted.set()
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        item = Message(message.topic, bytes(message.payload), message.retain, time.time())
+        while not self._stopping.is_set():
+            try:
+                return self._queue.put(item, block=self.lossless, timeout=0.2)
+            except queue.Full:
+                if not self.lossless:
+                    self.dropped += 1
+                    return None
+        return None
+
+    def _on_publish(self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties | None) -> None:
+        with self._lock:
+            topic, number = self._in_flight.pop(mid, ("", 0))
+            if reason.is_failure:
+                self._refuse(topic, reason)
+            elif number < self._acknowledged.get(topic, 0) and topic in self._kept:
+                # after a reconnect paho may send an old unacknowledged value behind the new one
+                self._send_kept(topic)
+            elif number:
+                self._acknowledged[topic] = number
+
+    def _refuse(self, topic: str, reason: ReasonCode) -> None:
+        if topic not in self.refused:
+            log.warning("broker refuses writing %s (%s): allow it in the broker's ACL", topic, reason)
+        self.refused[topic] += 1
+
+
+def _properties(packet: int, **values: int) -> Properties:
+    properties = Properties(packet)  # type: ignore[no-untyped-call]
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties
+
+
+def _use_tls(client: Client, settings: BrokerSettings) -> None:
+    ca_file, cert_file, key_file = (None if path is None else str(path) for path in (settings.ca_file, settings.cert_file, settings.key_file))
+    try:
+        client.tls_set(ca_file, cert_file, key_file)
+    except OSError as err:  # ssl.SSLError too
+        raise ConfigError(f"TLS files {ca_file}, {cert_file}, {key_file}: cannot be used ({err}); PEM files are expected") from err

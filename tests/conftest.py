@@ -1,0 +1,94 @@
+"""Fixtures that several folders share: a real Mosquitto on a random loopback port."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+
+class Mosquitto:
+    """One broker in a folder of its own; `start()` comes back on the same port."""
+
+    def __init__(self, executable, folder, *, users=None, acl=None, extra=()):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.executable, self.log, self.process = executable, folder / "mosquitto.log", None
+        lines = [f"listener {self.port} 127.0.0.1", "log_dest stderr", "user root", "max_queued_messages 0", *extra]
+        if users:
+            passwords = folder / "passwords"
+            passwords.write_text("".join(f"{user}:{password}\n" for user, password in users.items()))
+            subprocess.run([shutil.which("mosquitto_passwd") or "/usr/bin/mosquitto_passwd", "-U", str(passwords)], check=True)
+            lines.append(f"password_file {passwords}")
+        if acl:
+            (folder / "acl").write_text(acl)
+            lines.append(f"acl_file {folder / 'acl'}")
+        lines.append(f"allow_anonymous {'false' if users else 'true'}")
+        self.configuration = folder / "mosquitto.conf"
+        self.configuration.write_text("\n".join(lines) + "\n")
+
+    def start(self):
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen([self.executable, "-c", str(self.configuration)], stdout=subprocess.DEVNULL, stderr=log)
+        end = time.monotonic() + 10
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 0.2).close()
+            except OSError:
+                time.sleep(0.01)
+            else:
+                return self
+        raise RuntimeError(self.log.read_text())
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            self.process.wait(10)
+
+
+@pytest.fixture
+def make_broker(tmp_path):
+    """Starts Mosquittos: `make_broker(users={"name": "password"}, acl="…", extra=["conf line"])`; skips where there is none."""
+    executable = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+    if not Path(executable).exists():
+        pytest.skip("needs Mosquitto: apt-get install mosquitto")
+    started = []
+
+    def make(**options):
+        folder = tmp_path / f"broker{len(started)}"
+        folder.mkdir()
+        started.append(Mosquitto(executable, folder, **options))
+        return started[-1].start()
+
+    yield make
+    for broker in started:
+        broker.stop()
+
+
+@pytest.fixture
+def broker(make_broker):
+    """A Mosquitto that lets everybody do everything."""
+    return make_broker()
+
+
+@pytest.fixture
+def eventually():
+    """`eventually(claim)` waits until `claim()` holds and returns its value; the time limit only ends a hang."""
+
+    def wait(claim, timeout_s=30):
+        end = time.monotonic() + timeout_s
+        while not (value := claim()):
+            assert time.monotonic() < end, "this never happened"
+            time.sleep(0.02)
+        return value
+
+    return wait

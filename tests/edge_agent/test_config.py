@@ -1,0 +1,92 @@
+"""agent.toml and the flags on top of it."""
+
+from datetime import time
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import host_and_port, read_settings
+from edge_agent.contract.errors import ConfigError
+
+
+def read(tmp_path, text, flags=None, environment=None):
+    path = tmp_path / "agent.toml"
+    path.write_text(text)
+    return read_settings(path, flags=flags, environment=environment or {"HOME": "/home/me"})
+
+
+def test_without_a_file_the_defaults_hold():
+    settings = read_settings(None, environment={"HOME": "/home/me"})
+    assert (settings.broker.host, settings.broker.port, settings.base_topic, settings.discovery) == ("127.0.0.1", 1883, "hearthcast", "device")
+    assert settings.state_dir == Path("/home/me/.local/state/hearthcast")
+
+
+def test_systemd_gives_state_folder_and_password(tmp_path):
+    (tmp_path / "mqtt-password").write_text("secret\n")
+    settings = read_settings(None, environment={"STATE_DIRECTORY": "/var/lib/hearthcast", "CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert settings.state_dir == Path("/var/lib/hearthcast")
+    assert settings.broker.password == "secret"
+
+
+def test_password_is_not_in_the_settings_printed(tmp_path):
+    settings = read(tmp_path, '[mqtt]\ninsecure_plain_password = "secret"\n')
+    assert settings.broker.password == "secret"
+    assert "secret" not in repr(settings)
+
+
+def test_plain_password_needs_the_key_that_says_so(tmp_path):
+    with pytest.raises(ConfigError, match=r"agent.toml: \[mqtt\] key 'password': unknown key: did you mean 'password_file'"):
+        read(tmp_path, '[mqtt]\npassword = "secret"\n')
+
+
+def test_paths_are_meant_against_the_files_folder(tmp_path):
+    (tmp_path / "secret").write_text("pass word")
+    settings = read(tmp_path, 'bundles = ["base"]\nstate_dir = "/srv/state"\n[mqtt]\npassword_file = "secret"\nca_file = "ca.pem"\n')
+    assert settings.bundles == (tmp_path / "base",)
+    assert settings.state_dir == Path("/srv/state")
+    assert settings.broker.password == "pass word"
+    assert (settings.broker.ca_file, settings.broker.tls, settings.broker.port) == (tmp_path / "ca.pem", True, 8883)
+
+
+def test_flags_override_the_file(tmp_path):
+    flags = {"broker": "broker.local:1884", "log_level": "debug", "state_dir": None}
+    settings = read(tmp_path, 'log_level = "error"\nstate_dir = "/srv/state"\n[mqtt]\nhost = "other"\nusername = "me"\n', flags)
+    assert (settings.broker.host, settings.broker.port, settings.broker.username) == ("broker.local", 1884, "me")
+    assert (settings.log_level, settings.state_dir) == ("debug", Path("/srv/state"))
+
+
+def test_forecast_times_are_sorted_and_single(tmp_path):
+    assert read(tmp_path, 'forecast_at = ["18:30", "06:00", "18:30"]').forecast_at == (time(6), time(18, 30))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('discovery = "device"', r"key 'discovery': unknown key"),
+        ('[homeassistant]\ndiscovery = "singel"', r"\[homeassistant\] key 'discovery': 'singel' is not valid: did you mean 'single'"),
+        ("[mqtt]\nport = 70000", r"\[mqtt\] key 'port': 70000 is no port"),
+        ('[mqtt]\nport = "1883"', r"'1883' is a text: a whole number is expected"),
+        ('[mqtt]\ncert_file = "a.pem"', "give both or none"),
+        ('[mqtt]\npassword_file = "no-such-file"', "no-such-file: cannot be read"),
+        ('forecast_at = ["24:00"]', r"'24:00' is no time of the day"),
+        ('forecast_at = "06:00"', "a list of texts is expected"),
+        ('base_topic = "home/#"', "without wildcards"),
+        ("bundles = ", "not valid TOML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("a", ("a", 1883)), ("a.b:1", ("a.b", 1)), ("[::1]:99", ("::1", 99)), ("[fe80::1]", ("fe80::1", 1883))]
+)
+def test_broker_addresses(text, expected):
+    assert host_and_port(text, default_port=1883) == expected
+
+
+@pytest.mark.parametrize("text", ["", "a:0", "a:70000", "a:b", "::1:99", "mqtt://a:1883"])
+def test_no_broker_addresses(text):
+    with pytest.raises(ConfigError, match="HOST:PORT is expected"):
+        host_and_port(text, default_port=1883)
