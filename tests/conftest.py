@@ -1,5 +1,6 @@
-"""Fixtures that several folders share: a real Mosquitto on a random loopback port."""
+"""Fixtures that several folders share: the reference house, and a real Mosquitto on a random loopback port."""
 
+import os
 import shutil
 import signal
 import socket
@@ -8,6 +9,25 @@ import time
 from pathlib import Path
 
 import pytest
+
+from edge_agent.contract.schema import read_house
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def reference_house():
+    """The reference house as shipped."""
+    return read_house(ROOT / "deploy" / "houses" / "uci_appliances.toml")
+
+
+@pytest.fixture(scope="session")
+def reference_csv():
+    """The reference house's published table, which is not part of the project."""
+    path = Path(os.environ.get("HEARTHCAST_REFERENCE_CSV", "no such file"))
+    if not path.is_file():
+        pytest.skip("set HEARTHCAST_REFERENCE_CSV to the path of energydata_complete.csv[.gz] (UCI, DOI 10.24432/C5VC8G) to run this test")
+    return path
 
 
 class Mosquitto:
