@@ -1,0 +1,237 @@
+"""The training loop: one epoch after another, early stopping, a checkpoint after each, and a clean way out at any moment."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from edge_agent.contract.errors import TrainingError
+from trainer.batches import batches, shuffled
+from trainer.model import Network
+from trainer.presets import HyperParameters
+from trainer.windows import Windows
+
+PLATEAU_PATIENCE = 5
+"""Epochs without a better validation loss before the plateau schedule halves the learning rate."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of the history. Epoch 0 is the untrained network, where that is a candidate."""
+
+    epoch: int
+    loss: float
+    """Training loss, NaN in epoch 0."""
+    validation_loss: float
+    """On the stopping span."""
+    learning_rate: float
+    samples_per_s: float
+    """Training only, without validation."""
+    seconds: float
+
+
+class Display(Protocol):
+    """What the loop tells while it runs."""
+
+    def batch(self, epoch: int, done: int, loss: float) -> None:
+        """`done` windows of this epoch are through; `loss` is their mean."""
+
+    def epoch(self, row: Epoch, best: int) -> None:
+        """An epoch is complete; `best` is the best one so far."""
+
+
+@dataclass
+class Progress:
+    """How far training has come; saved with the weights after each epoch."""
+
+    history: list[Epoch] = field(default_factory=list)
+    best_epoch: int = -1
+    best_loss: float = math.inf
+    wait: int = 0
+    """Epochs since the best."""
+    since_drop: int = 0
+    """Epochs since the best or the last cut of the learning rate (plateau schedule)."""
+    best_weights: list[np.ndarray[Any, Any]] | None = None
+    interrupted: bool = False
+
+    @property
+    def next_epoch(self) -> int:
+        """Number of the epoch to train next, from 1."""
+        return self.history[-1].epoch + 1 if self.history else 1
+
+    def add(self, row: Epoch, weights: list[np.ndarray[Any, Any]], *, min_delta: float) -> None:
+        """Take a complete epoch into account."""
+        self.history.append(row)
+        self.wait, self.since_drop = self.wait + 1, self.since_drop + 1
+        if row.validation_loss < self.best_loss - min_delta:
+            self.best_epoch, self.best_loss, self.best_weights = row.epoch, row.validation_loss, weights
+            self.wait = self.since_drop = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is trained on what."""
+
+    network: Network
+    windows: Windows
+    """Of the training span."""
+    stopping: Windows
+    """Of the span that chooses the epoch."""
+    hyper: HyperParameters
+    seed: int
+    keep_untrained: bool
+    """Whether the untrained network is a candidate (it is the climatology, and should stay when nothing beats it)."""
+
+
+def train(task: Task, *, checkpoint: Path, display: Display, stop_asked: Callable[[], bool], resume: bool = False) -> Progress:
+    """Train until the last epoch, until validation stalls, or until asked to stop; the network then holds the best epoch's weights.
+
+    Args:
+        task: what to train.
+        checkpoint: file that holds the state after each epoch.
+        display: told about progress.
+        stop_asked: whether to stop now; a half-done epoch is dropped.
+        resume: go on from `checkpoint`.
+
+    Raises:
+        TrainingError: the loss is not finite, there is no checkpoint to resume, or stopped before anything was learnt.
+    """
+    core = task.network.core
+    core.compile(optimizer=_optimizer(task), loss=task.network.loss, jit_compile=task.hyper.jit)
+    core.optimizer.build(core.trainable_variables)
+    progress = _restore(core, checkpoint) if resume else Progress()
+    if task.keep_untrained and not progress.history:
+        row = Epoch(0, math.nan, _validate(task), float(core.optimizer.learning_rate), 0.0, 0.0)
+        progress.add(row, core.get_weights(), min_delta=task.hyper.min_delta)
+        display.epoch(row, progress.best_epoch)
+    while progress.next_epoch <= task.hyper.epochs and progress.wait < task.hyper.patience:
+        row = _train_epoch(task, progress.next_epoch, display, stop_asked)
+        if row is None:
+            progress.interrupted = True
+            break
+        progress.add(row, core.get_weights(), min_delta=task.hyper.min_delta)
+        _drop_learning_rate(task, progress)
+        _save(core, progress, checkpoint)
+        display.epoch(row, progress.best_epoch)
+    if progress.best_weights is None:
+        raise TrainingError("training stopped before its first epoch was complete: there is nothing to keep; start it again")
+    core.set_weights(progress.best_weights)
+    return progress
+
+
+def _train_epoch(task: Task, epoch: int, display: Display, stop_asked: Callable[[], bool]) -> Epoch | None:
+    """One epoch; None when stopped in the middle."""
+    started = time.perf_counter()
+    order = shuffled(len(task.windows), seed=task.seed, epoch=epoch)
+    data = batches(task.windows, batch_size=task.hyper.batch_size, relative=task.network.relative, order=order)
+    watch = _Watch(task, epoch, display, stop_asked)
+    logs = task.network.core.fit(data, epochs=1, verbose=0, shuffle=False, callbacks=[watch]).history
+    if watch.stopped:
+        return None
+    trained = time.perf_counter()
+    row = Epoch(
+        epoch,
+        loss=float(logs["loss"][0]),
+        validation_loss=_validate(task),
+        learning_rate=float(task.network.core.optimizer.learning_rate),
+        samples_per_s=len(order) / (trained - started),
+        seconds=time.perf_counter() - started,
+    )
+    _require_finite(row.validation_loss, task, epoch)
+    return row
+
+
+class _Watch(keras.callbacks.Callback):
+    """Shows each batch, and stops at the next one when asked to or when the loss is not finite."""
+
+    def __init__(self, task: Task, epoch: int, display: Display, stop_asked: Callable[[], bool]) -> None:
+        super().__init__()
+        self.task, self.number, self.display, self.stop_asked = task, epoch, display, stop_asked
+        self.stopped = False
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        loss = float((logs or {})["loss"])
+        _require_finite(loss, self.task, self.number)
+        self.display.batch(self.number, min((batch + 1) * self.task.hyper.batch_size, len(self.task.windows)), loss)
+        if self.stop_asked():
+            self.stopped = self.model.stop_training = True
+
+
+def _require_finite(loss: float, task: Task, epoch: int) -> None:
+    if not math.isfinite(loss):
+        less = "; train without --mixed-precision" if task.hyper.mixed_precision else ""
+        raise TrainingError(
+            f"the loss became {loss} in epoch {epoch}: lower --learning-rate (it is {task.hyper.learning_rate:g}){less}, "
+            f"and check the table for values that cannot be"
+        )
+
+
+def _validate(task: Task) -> float:
+    """Mean loss over the stopping span."""
+    data = batches(task.stopping, batch_size=4 * task.hyper.batch_size, relative=task.network.relative)
+    return float(task.network.core.evaluate(data, verbose=0))
+
+
+def _optimizer(task: Task) -> keras.optimizers.Optimizer:
+    hyper = task.hyper
+    steps = hyper.epochs * -(-len(task.windows) // hyper.batch_size)
+    rate: Any = hyper.learning_rate
+    if hyper.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+    elif hyper.schedule == "exponential":
+        rate = keras.optimizers.schedules.ExponentialDecay(rate, steps, 0.1)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=hyper.weight_decay) if hyper.weight_decay else keras.optimizers.Adam(rate)
+    # Keras wraps the optimizer by itself only under a global policy, and ours is set layer by layer
+    return keras.optimizers.LossScaleOptimizer(optimizer) if hyper.mixed_precision else optimizer
+
+
+def _drop_learning_rate(task: Task, progress: Progress) -> None:
+    if task.hyper.schedule == "plateau" and progress.since_drop >= PLATEAU_PATIENCE:
+        optimizer = task.network.core.optimizer
+        optimizer.learning_rate = float(optimizer.learning_rate) / 2
+        progress.since_drop = 0
+
+
+def _save(core: keras.Model, progress: Progress, path: Path) -> None:
+    """Weights, optimizer, random state and progress in one file, replaced whole."""
+    arrays = {f"state_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_state(core))}
+    arrays |= {f"best_{i}": w for i, w in enumerate(progress.best_weights or [])}
+    facts = {f.name: getattr(progress, f.name) for f in fields(Progress) if f.name not in ("history", "best_weights")}
+    facts["history"] = [asdict(row) for row in progress.history]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, progress=np.array(json.dumps(facts)), **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _restore(core: keras.Model, path: Path) -> Progress:
+    """The inverse of `_save`."""
+    if not path.exists():
+        raise TrainingError(f"{path} does not exist: no epoch was complete, so there is nothing to resume; start again without --resume")
+    with np.load(path) as saved:
+        state = _state(core)
+        if sum(name.startswith("state_") for name in saved.files) != len(state):
+            raise TrainingError(f"{path} holds the state of another network or optimizer: resume with the flags that the run was started with")
+        for i, variable in enumerate(state):
+            variable.assign(saved[f"state_{i}"])
+        facts = json.loads(str(saved["progress"]))
+        best = [saved[f"best_{i}"] for i in range(sum(name.startswith("best_") for name in saved.files))]
+    facts["history"] = [Epoch(**row) for row in facts["history"]]
+    return Progress(**facts, best_weights=best or None)
+
+
+def _state(core: keras.Model) -> list[Any]:
+    """Every variable that training changes: weights, the dropouts' random state, the optimizer's."""
+    return [*core.variables, *core.optimizer.variables]

@@ -1,0 +1,244 @@
+"""The networks: functional Keras models made of layers and `keras.ops` only, so that `keras.models.load_model` needs nothing from here.
+
+Inputs are physical units with NaN for unknown. Masks, scaling, monotone quantiles, zero as the floor of energy and the way back to physical units all
+lie inside the graph. The LSTM is the fused kind everywhere (tanh and sigmoid, no masking, no recurrent dropout): cuDNN on a GPU, one LSTM node in ONNX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from edge_agent.contract.features import CALENDAR, FeatureBuilder, FeaturePlan
+from edge_agent.contract.schema import ROLES
+from trainer.batches import Relative
+from trainer.presets import HyperParameters
+from trainer.windows import Span
+
+HEAD_UNITS: Final = (96, 64)
+MAX_LOG_CORRECTION: Final = 3.0
+"""The anchor is corrected by a factor of at most exp(3) = 20: a wild weight must not overflow."""
+ROLE_MEAN_AND_SPREAD: Final = {
+    "indoor_temperature": (20.0, 5.0),
+    "outdoor_temperature": (10.0, 10.0),
+    "dew_point": (5.0, 10.0),
+    "indoor_humidity": (50.0, 20.0),
+    "outdoor_humidity": (70.0, 20.0),
+}
+"""Fixed, not learnt, so that a value means the same in every house."""
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """One network in two forms that share their layers."""
+
+    model: keras.Model
+    """What is saved and exported: physical units out."""
+    core: keras.Model
+    """What is trained: `(n, horizon, n_levels + 1)`, quantiles then mean, in relative units."""
+    relative: Relative
+    """Outcomes in the units that `core` is trained in."""
+    loss: Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Mean and standard deviation over the training span, in canonical units: by context channel, and of the target."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    target_mean: float
+    target_std: float
+
+
+def scaling_of(builder: FeatureBuilder, span: Span) -> Scaling:
+    """Scaling of a plan of `sensor:` features, from the steps before the end of the training span only."""
+    rows = slice(0, builder.series.index(span.end))
+    columns = [builder.series.position(name.removeprefix("sensor:")) for name in builder.plan.context]
+    pairs = [_mean_and_std(builder.series.values[rows, column]) for column in columns]
+    return Scaling(*zip(*pairs, strict=True), *_mean_and_std(builder.target[rows]))
+
+
+def _mean_and_std(values: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Of what is known; a channel that never changes, or is never known, is left as it is."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return 0.0, 1.0
+    std = float(known.std())
+    return float(known.mean()), std if std > 1e-6 * max(abs(float(known.mean())), 1e-6) else 1.0
+
+
+def forecast_loss(levels: tuple[float, ...], *, mean_weight: float) -> Callable[[Any, Any], Any]:
+    """CRPS (twice the mean pinball loss over the levels) + `mean_weight` x squared error of the mean, over the known steps; one value a window.
+
+    Gneiting and Raftery 2007, section 4.2. Without levels it is the mean squared error alone.
+    """
+
+    def loss(actual: Any, predicted: Any) -> Any:
+        """`actual` `(n, horizon, 1)`, NaN unknown; `predicted` `(n, horizon, n_levels + 1)`."""
+        unknown = ops.isnan(actual)
+        error = ops.where(unknown, ops.zeros_like(predicted), ops.where(unknown, ops.zeros_like(actual), actual) - predicted)
+        by_step = mean_weight * ops.square(error[:, :, -1])
+        if levels:
+            error = error[:, :, :-1]
+            level = ops.convert_to_tensor(np.asarray(levels, np.float32))
+            by_step = by_step + 2.0 * ops.mean(ops.maximum(level * error, (level - 1.0) * error), axis=-1)
+        n_known = ops.sum(ops.cast(ops.logical_not(unknown), by_step.dtype), axis=(1, 2))
+        return ops.sum(by_step, axis=1) / ops.maximum(n_known, 1.0)
+
+    return loss
+
+
+def build_seed(plan: FeaturePlan, hyper: HyperParameters, scaling: Scaling) -> Network:
+    """The source article's network: scaled sensors -> LSTM -> LeakyReLU -> dropout -> Dense(horizon).
+
+    An unknown value is replaced by the training mean.
+    """
+    context = keras.Input((plan.context_length, len(plan.context)), name="context")
+    scaled = layers.Normalization(mean=scaling.mean, variance=np.square(scaling.std), dtype="float32", name="scaling")(context)
+    state = _encode(ops.where(ops.isnan(scaled), 0.0, scaled), hyper)
+    core = layers.Dense(plan.horizon, kernel_regularizer=_l2(hyper), dtype="float32", name="head")(state)
+    unscale = layers.Normalization(
+        axis=None, mean=scaling.target_mean, variance=scaling.target_std**2, invert=True, dtype="float32", name="unscaling"
+    )
+    mean = _output(unscale(core), plan, "mean")
+    return Network(
+        model=keras.Model(context, mean, name="seed"),
+        core=keras.Model(context, ops.expand_dims(core, -1), name="seed_core"),
+        relative=lambda _inputs, actual: (actual - scaling.target_mean) / scaling.target_std,
+        loss=forecast_loss((), mean_weight=1.0),
+    )
+
+
+def build_base(plan: FeaturePlan, hyper: HyperParameters) -> Network:
+    """The anchor-correcting network: an LSTM reads the last days, a small head corrects the rolling climatology at each step of the horizon.
+
+    Everything is relative to the house's own mean of 28 days, and both correction layers start at zero: the untrained network is the climatology.
+    The horizon's length is free, so that one model serves houses of any step.
+    """
+    context = keras.Input((plan.context_length, len(plan.context)), name="context")
+    future = keras.Input((None, len(plan.future)), name="future")
+    anchor = keras.Input((None, len(plan.quantile_levels) + 1), name="anchor")
+    scale = keras.Input((1,), name="scale")
+    units = _RelativeUnits(plan, anchor, scale)
+    relative_anchor = units.enter(anchor)
+    state = _encode(_base_context(plan, context, units, hyper), hyper)
+    features = ops.concatenate([_base_future(plan, future, relative_anchor, units), units.compress(relative_anchor)], axis=-1)
+    quantiles, mean = _corrected(relative_anchor, _head(state, features, hyper), len(plan.quantile_levels) + 1)
+    outputs = [_output(units.leave(quantiles), plan, "quantiles"), _output(ops.squeeze(units.leave(mean), -1), plan, "mean")]
+    inputs = [context, future, anchor, scale]
+    return Network(
+        model=keras.Model(inputs, outputs, name="base"),
+        core=keras.Model(inputs, ops.concatenate([quantiles, mean], axis=-1), name="base_core"),
+        relative=units.relative,
+        loss=forecast_loss(plan.quantile_levels, mean_weight=hyper.mean_weight),
+    )
+
+
+class _RelativeUnits:
+    """To relative units and back: energy in shares of the house's mean; states in spreads of their role from the anchor's level."""
+
+    def __init__(self, plan: FeaturePlan, anchor: Any, scale: Any) -> None:
+        self.is_energy = ROLES[plan.role].kind == "energy"
+        self.spread = ROLE_MEAN_AND_SPREAD.get(plan.role, (0.0, 1.0))[1]
+        self._divisor = ops.expand_dims(scale, 1) if self.is_energy else self.spread
+        self._level = None if self.is_energy else ops.mean(anchor[:, :, -1:], axis=1, keepdims=True)
+
+    def enter(self, value: Any) -> Any:
+        """Relative `value`, `(n, steps, channels)`."""
+        return ops.divide(value if self._level is None else value - self._level, self._divisor)
+
+    def leave(self, value: Any) -> Any:
+        """Physical `value`."""
+        physical = ops.multiply(value, self._divisor)
+        return physical if self._level is None else physical + self._level
+
+    def compress(self, value: Any) -> Any:
+        """Energy is spiky: its logarithm (tf2onnx knows no Log1p)."""
+        return ops.log(1.0 + ops.maximum(value, 0.0)) if self.is_energy else value
+
+    def relative(self, inputs: Any, actual: Any) -> Any:
+        """As `enter`, for outcomes `(n, horizon)`; arrays and tensors."""
+        if self.is_energy:
+            return actual / inputs["scale"]
+        anchors = inputs["anchor"][:, :, -1]
+        level = ops.mean(anchors, axis=1, keepdims=True) if keras.ops.is_tensor(anchors) else anchors.mean(axis=1, keepdims=True)
+        return (actual - level) / self.spread
+
+
+def _base_context(plan: FeaturePlan, context: Any, units: _RelativeUnits, hyper: HyperParameters) -> Any:
+    """Channels for the LSTM: calendar; target and covariates, zero where unknown; and for each of these whether it is known."""
+    calendar = [context[:, :, i : i + 1] for i, name in enumerate(plan.context) if name in CALENDAR]
+    at = plan.context.index("target")
+    target = units.compress(units.enter(context[:, :, at : at + 1]))
+    channels = [*calendar, *_masked(target, drop=0.0)]
+    roles = [(i, name[5:]) for i, name in enumerate(plan.context) if name.startswith("role:")]
+    for i, role in roles:
+        mean, spread = ROLE_MEAN_AND_SPREAD[role]
+        channels += _masked((context[:, :, i : i + 1] - mean) / spread, drop=hyper.channel_dropout)
+    return ops.concatenate(channels, axis=-1)
+
+
+def _masked(value: Any, *, drop: float) -> list[Any]:
+    """The value with zero where unknown, and the mask; in training a whole channel is unknown with probability `drop`."""
+    known = ops.cast(ops.logical_not(ops.isnan(value)), "float32")
+    if drop:
+        # the dropout scales what it keeps, so take only whether it kept it
+        known = ops.cast(ops.greater(layers.SpatialDropout1D(drop, dtype="float32")(known), 0.0), "float32")
+    return [ops.where(ops.greater(known, 0.0), value, 0.0), known]
+
+
+def _base_future(plan: FeaturePlan, future: Any, relative_anchor: Any, units: _RelativeUnits) -> Any:
+    """Channels for the head: calendar and lead as they are; lags relative, and where unknown the anchor's mean."""
+    channels = []
+    for i, name in enumerate(plan.future):
+        value = future[:, :, i : i + 1]
+        if name.startswith("lag"):
+            value = units.enter(value)
+            value = units.compress(ops.where(ops.isnan(value), relative_anchor[:, :, -1:], value))
+        channels.append(value)
+    return ops.concatenate(channels, axis=-1)
+
+
+def _head(state: Any, features: Any, hyper: HyperParameters) -> Any:
+    """One hidden vector per step of the horizon from the LSTM's state and the step's features."""
+    policy, (first, second) = _policy(hyper), HEAD_UNITS
+    # Dense on [state, features] is Dense(state) + Dense(features): the state's part is computed once, not at each step
+    from_state = ops.expand_dims(layers.Dense(first, use_bias=False, dtype=policy, name="head_state")(state), 1)
+    hidden = ops.add(layers.Dense(first, dtype=policy, name="head_step")(features), from_state)
+    hidden = layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy)(hidden)
+    hidden = layers.Dense(second, dtype=policy, name="head_hidden")(hidden)
+    return layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy)(hidden)
+
+
+def _corrected(anchor: Any, hidden: Any, n_outputs: int) -> tuple[Any, Any]:
+    """`anchor * exp(s) + b`, quantiles ascending; s and b start at zero."""
+    factor, shift = (layers.Dense(n_outputs, kernel_initializer="zeros", dtype="float32", name=name)(hidden) for name in ("log_factor", "shift"))
+    factor = MAX_LOG_CORRECTION * ops.tanh(factor / MAX_LOG_CORRECTION)
+    corrected = ops.add(ops.multiply(anchor, ops.exp(factor)), shift)
+    return ops.sort(corrected[:, :, :-1], axis=-1), corrected[:, :, -1:]
+
+
+def _encode(values: Any, hyper: HyperParameters) -> Any:
+    policy = _policy(hyper)
+    state = layers.LSTM(hyper.units, kernel_regularizer=_l2(hyper), recurrent_regularizer=_l2(hyper), dtype=policy, name="lstm")(values)
+    state = layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy)(state)
+    return layers.Dropout(hyper.dropout, dtype=policy)(state)
+
+
+def _output(value: Any, plan: FeaturePlan, name: str) -> Any:
+    """The named output: energy is never below zero."""
+    return layers.Activation("relu" if ROLES[plan.role].kind == "energy" else "linear", dtype="float32", name=name)(value)
+
+
+def _policy(hyper: HyperParameters) -> str:
+    return "mixed_float16" if hyper.mixed_precision else "float32"
+
+
+def _l2(hyper: HyperParameters) -> Any:
+    return keras.regularizers.L2(hyper.l2) if hyper.l2 else None

@@ -1,0 +1,147 @@
+"""Presets: which features a model reads and how it is trained. Every value is a flag of `hearthcast-train fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Final, Literal
+
+from edge_agent.contract.errors import ConfigError, closest
+from edge_agent.contract.features import CALENDAR, FeaturePlan
+from edge_agent.contract.localtime import DAY_S
+from edge_agent.contract.schema import HouseSpec
+
+Schedule = Literal["constant", "cosine", "exponential", "plateau"]
+
+PRESETS: Final = ("base", "seed", "finetune")
+SCHEDULES: Final = ("constant", "cosine", "exponential", "plateau")
+CONTEXT_STEP_S: Final = 1800
+CONTEXT_DAYS: Final = 7
+SEED_CONTEXT_DAYS: Final = 6
+"""864 steps of 10 minutes, as the article has it."""
+COVARIATE_ROLES: Final = ("indoor_temperature", "indoor_humidity", "outdoor_temperature", "outdoor_humidity")
+
+
+def _flag(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class HyperParameters:
+    """How a network is built and trained; the defaults are those of `base` for one house."""
+
+    epochs: int = _flag(30, "most epochs")
+    batch_size: int = _flag(64, "windows in a batch")
+    stride_s: int = _flag(1800, "seconds between training origins; 0: every step of the house")
+    units: int = _flag(32, "LSTM units")
+    leaky_slope: float = _flag(0.1, "slope of LeakyReLU below zero")
+    dropout: float = _flag(0.3, "share of the LSTM's last state dropped in training")
+    channel_dropout: float = _flag(0.2, "share of covariate channels dropped in training, so that a dead sensor costs little (base with --covariates)")
+    l2: float = _flag(0.0, "L2 penalty of the LSTM's and the last layer's weights")
+    learning_rate: float = _flag(2e-3, "learning rate at the start")
+    weight_decay: float = _flag(1e-3, "AdamW's weight decay; 0: plain Adam")
+    schedule: Schedule = _flag("cosine", "learning rate over time: constant, cosine to zero, exponential (a tenth by the last epoch), plateau (halved when validation stalls)")
+    patience: int = _flag(6, "epochs without a better validation loss before training stops")
+    min_delta: float = _flag(1e-5, "by how much the validation loss must fall to count as better")
+    mean_weight: float = _flag(0.05, "weight of the mean's squared error beside the quantiles' CRPS (base)")
+    mixed_precision: bool = _flag(False, "16-bit matrix products (for GPUs; on a CPU it is slower)")
+    jit: bool = _flag(False, "compile the training step with XLA (pays from batches of about 256)")
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "units", "patience", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: a number above 0 is expected")
+        for name in ("dropout", "channel_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: a share from 0 to below 1 is expected")
+        for name in ("stride_s", "l2", "weight_decay", "min_delta", "mean_weight"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: a number of at least 0 is expected")
+        if self.schedule not in SCHEDULES:
+            raise ConfigError(f"--schedule {self.schedule!r}: {closest(self.schedule, SCHEDULES)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+
+SEED: Final = HyperParameters(
+    epochs=200,
+    batch_size=64,
+    stride_s=0,
+    units=128,
+    leaky_slope=0.3,
+    dropout=0.1,
+    channel_dropout=0.0,
+    learning_rate=0.00144,
+    weight_decay=0.0,
+    schedule="constant",
+    patience=50,
+    min_delta=1e-5,
+    mean_weight=1.0,
+)
+"""The source article's text, literally; what it leaves open (batch size, most epochs, slope) is Keras's or the usual value."""
+
+
+def hyper_parameters(preset: str, given: dict[str, Any]) -> HyperParameters:
+    """The preset's hyper-parameters, with those in `given` that are not None.
+
+    Raises:
+        ConfigError: unknown preset or a value out of range.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}: {closest(preset, PRESETS)}")
+    if preset == "finetune":
+        raise ConfigError("preset 'finetune' is not available yet: train from scratch with --preset base")
+    chosen = {f.name: given[f.name] for f in fields(HyperParameters) if given.get(f.name) is not None}
+    return replace(SEED if preset == "seed" else HyperParameters(), **chosen)
+
+
+def plan_for(preset: str, house: HouseSpec, target: str, covariates: tuple[str, ...] = ()) -> FeaturePlan:
+    """What the preset's model reads and forecasts in `house`: one day at the house's own step.
+
+    Args:
+        preset: `base` or `seed`.
+        house: the house.
+        target: name of the target.
+        covariates: roles whose mean over the house's sensors `base` reads beside the target; roles the house lacks stay unknown (masked).
+
+    Raises:
+        ConfigError: no such target or role; covariates given to `seed`, which reads every sensor anyway.
+    """
+    role = house.sensor(house.target(target).sensor).role
+    if preset == "seed" and covariates:
+        raise ConfigError("preset 'seed' reads every sensor of the house: --covariates is for preset 'base'")
+    return _PLANS[preset](house, target, role, covariates)
+
+
+def _seed_plan(house: HouseSpec, target: str, role: str, _covariates: tuple[str, ...]) -> FeaturePlan:
+    return FeaturePlan(
+        target=target,
+        role=role,
+        step_s=house.step_s,
+        horizon=DAY_S // house.step_s,
+        context_step_s=house.step_s,
+        context_length=SEED_CONTEXT_DAYS * DAY_S // house.step_s,
+        context=tuple(f"sensor:{sensor.name}" for sensor in house.sensors),
+    )
+
+
+def _base_plan(house: HouseSpec, target: str, role: str, covariates: tuple[str, ...]) -> FeaturePlan:
+    for name in covariates:
+        if name not in COVARIATE_ROLES:
+            raise ConfigError(f"--covariates {name!r}: {closest(name, COVARIATE_ROLES)}")
+    return FeaturePlan(
+        target=target,
+        role=role,
+        step_s=house.step_s,
+        horizon=DAY_S // house.step_s,
+        context_step_s=CONTEXT_STEP_S,
+        context_length=CONTEXT_DAYS * DAY_S // CONTEXT_STEP_S,
+        context=("target", *CALENDAR, *(f"role:{name}" for name in covariates)),
+        future=(*CALENDAR, "lead", "lag_1d", "lag_2d", "lag_7d", "lag_1d_hour", "lag_2d_hour", "lag_7d_hour"),
+        anchored=True,
+    )
+
+
+_PLANS: Final[dict[str, Callable[[HouseSpec, str, str, tuple[str, ...]], FeaturePlan]]] = {"base": _base_plan, "seed": _seed_plan}

@@ -1,0 +1,167 @@
+"""Windows: origins of a series, split in time order, and the inputs and outcomes at any of them, gathered on demand and never stored.
+
+A window is what a model reads before an origin and the horizon after it. Overlapping windows share nearly all their values: as arrays they would
+take a thousand times the series' memory (accuracy notes: 1.8 GB for one house).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.contract.errors import DataError
+from edge_agent.contract.features import FeatureBuilder, FeaturePlan, ModelInputs
+from edge_agent.contract.localtime import DAY_S
+from edge_agent.contract.series import Series
+
+Ints = npt.NDArray[np.int64]
+Float32s = npt.NDArray[np.float32]
+
+TEST_SHARE: Final = 0.2
+VALIDATION_SHARE: Final = 0.2
+"""Of what lies before the test span."""
+MIN_KNOWN_TARGET: Final = 0.5
+"""An origin is used when at least this share of its horizon is known."""
+SCORE_EVERY_S: Final = 3600
+"""Origins that are scored and calibrated on: every full hour."""
+ANCHOR_CHUNK: Final = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """A stretch of time and the origins whose horizons lie inside it."""
+
+    start: int
+    """Unix s of the first step that may be forecast."""
+    end: int
+    """Unix s after the last."""
+    origins: Ints
+    """Unix s, ascending."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Four spans in time order. Between the end of one and the start of the next lies an embargo of one horizon.
+
+    Every step that is forecast belongs to one span only. What a model reads before an origin may reach back into an earlier span, as it does in life.
+    """
+
+    train: Span
+    stopping: Span
+    """Chooses the epoch."""
+    calibration: Span
+    """Corrects the quantile levels; neither trains nor chooses."""
+    test: Span
+    """The last fifth: scored once, at the end."""
+
+    def to_dict(self) -> dict[str, dict[str, int]]:
+        """JSON form: bounds in unix s and number of origins, by span."""
+        return {name: {"start": s.start, "end": s.end, "origins": len(s.origins)} for name, s in vars(self).items()}
+
+
+def split_origins(series: Series, plan: FeaturePlan, target: str, *, stride_s: int, validation_share: float = VALIDATION_SHARE) -> Split:
+    """Origins for training, early stopping, calibration and test.
+
+    Args:
+        series: the house's history.
+        plan: gives context and horizon.
+        target: the target's sensor.
+        stride_s: seconds between training and stopping origins (multiples of it in unix time); the other spans are asked every full hour.
+        validation_share: share of the time before the test span that is held out, half for stopping and half for calibration.
+
+    Raises:
+        DataError: too short a series, or too little of the target known.
+    """
+    horizon_s = plan.horizon * series.step_s
+    test_row = round(len(series) * (1 - TEST_SHARE))
+    held_out = round(test_row * validation_share)
+    rows = [0, test_row - held_out, test_row - held_out // 2, test_row, len(series)]
+    edges = [series.start + series.step_s * row for row in rows]
+    edges[0] += plan.context_s
+    known = _known_horizons(series, target, plan.horizon)
+    strides = (stride_s, stride_s, SCORE_EVERY_S, SCORE_EVERY_S)
+    ends = (*(edge - horizon_s for edge in edges[1:-1]), edges[-1])
+    spans = [
+        Span(start, end, _origins(series, start, end - horizon_s, stride=max(stride, series.step_s), known=known))
+        for start, end, stride in zip(edges[:-1], ends, strides, strict=True)
+    ]
+    empty = [name for name, span in zip(("training", "early stopping", "calibration", "test"), spans, strict=True) if not len(span.origins)]
+    if empty:
+        raise DataError(_too_short(series, plan, empty))
+    return Split(*spans)
+
+
+def _known_horizons(series: Series, target: str, horizon: int) -> npt.NDArray[np.bool_]:
+    """Whether enough of the horizon after each row is known, `(n_steps,)`."""
+    counts = np.concatenate([[0], np.cumsum(np.isfinite(series.column(target)))])
+    ends = np.minimum(np.arange(len(series)) + horizon, len(series))
+    known: npt.NDArray[np.bool_] = counts[ends] - counts[:-1] >= MIN_KNOWN_TARGET * horizon
+    return known
+
+
+def _origins(series: Series, first: int, last: int, *, stride: int, known: npt.NDArray[np.bool_]) -> Ints:
+    """Multiples of `stride` in [first, last] that lie on the series and have a known horizon."""
+    origins = np.arange(-(-first // stride) * stride, last + 1, stride, dtype=np.int64)
+    return origins[known[(origins - series.start) // series.step_s]] if len(origins) else origins
+
+
+def _too_short(series: Series, plan: FeaturePlan, empty: list[str]) -> str:
+    days = len(series) * series.step_s / DAY_S
+    # the two held-out parts are 8 % of the series each, and each must hold a horizon and the embargo after it
+    needed = max(2.25 * plan.horizon * plan.step_s / 0.08, (plan.context_s + 3 * plan.horizon * plan.step_s) / 0.64) / DAY_S
+    return (
+        f"no usable origin in the span for {', '.join(empty)}: the table covers {days:.1f} days, and at least {needed:.0f} days with the target known for "
+        f"most of the time are expected; give more --data"
+    )
+
+
+class Windows:
+    """Windows of one house at given origins."""
+
+    def __init__(self, builder: FeatureBuilder, origins: Ints, *, on_progress: Callable[[int], None] | None = None) -> None:
+        """Prepare; for anchored plans this computes the anchors, which takes about 3 ms an origin, once.
+
+        Args:
+            builder: computes inputs.
+            origins: unix s, on the series' grid.
+            on_progress: called with the number of anchors just made.
+        """
+        self.builder, self.origins = builder, origins
+        self.plan = builder.plan
+        self.rows = (origins - builder.series.start) // builder.series.step_s
+        self.target = builder.target.astype(np.float32)
+        self._anchors = _anchors(builder, origins, on_progress) if self.plan.anchored else None
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    def inputs(self, picked: Ints) -> ModelInputs:
+        """Model inputs of the windows numbered `picked`."""
+        return self.builder.inputs(self.origins[picked], None if self._anchors is None else self._anchors[picked])
+
+    def actual(self, picked: Ints) -> Float32s:
+        """What happened, `(n, horizon)`, target's unit, NaN unknown."""
+        rows = self.rows[picked, None] + np.arange(self.plan.horizon)
+        actual: Float32s = np.where(rows < len(self.target), self.target[np.minimum(rows, len(self.target) - 1)], np.nan)
+        return actual
+
+    @property
+    def raw_columns(self) -> list[int] | None:
+        """Columns of the series that the context copies, where the plan is nothing but such copies; None for any other plan."""
+        plan = self.plan
+        if plan.anchored or plan.future or plan.context_step_s != plan.step_s or not all(name.startswith("sensor:") for name in plan.context):
+            return None
+        return [self.builder.series.position(name.removeprefix("sensor:")) for name in plan.context]
+
+
+def _anchors(builder: FeatureBuilder, origins: Ints, on_progress: Callable[[int], None] | None) -> Float32s:
+    chunks = []
+    for first in range(0, len(origins), ANCHOR_CHUNK):
+        chunks.append(builder.anchors(origins[first : first + ANCHOR_CHUNK]))
+        if on_progress:
+            on_progress(len(chunks[-1]))
+    return np.concatenate(chunks)
