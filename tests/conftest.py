@@ -38,7 +38,7 @@ class Mosquitto:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.executable, self.log, self.process = executable, folder / "mosquitto.log", None
-        lines = [f"listener {self.port} 127.0.0.1", "log_dest stderr", "user root", "max_queued_messages 0", *extra]
+        lines = [f"listener {self.port} 127.0.0.1", "log_dest stderr", "user root", *extra]
         if users:
             passwords = folder / "passwords"
             passwords.write_text("".join(f"{user}:{password}\n" for user, password in users.items()))

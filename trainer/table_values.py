@@ -1,0 +1,139 @@
+"""One column of a table: what it holds, in the file's unit, to canonical values of a step; units that cannot be; valid range."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.contract.schema import Sensor
+from edge_agent.contract.units import UNITS, from_canonical, to_canonical, unit_named
+from trainer.findings import Findings, count
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+TINY_PEAK_SHARE: Final = 1 / 2000
+"""A whole house whose peaks stay below this share of its valid range is taken for one measured in kWh: 25 W of 50 kW."""
+MAX_FALLING_SHARE: Final = 0.1
+"""A counter falls when its meter is replaced, not in every tenth step."""
+MIN_COUNTER_ROWS: Final = 48
+
+
+def canonical_values(raw: Floats, sensor: Sensor, *, cadence_s: int) -> Floats:
+    """Canonical values of each step: energy in Wh of the step, states as they are.
+
+    Args:
+        raw: the column on its grid, in the file's unit, `(n,)`, NaN unknown.
+        sensor: what it holds.
+        cadence_s: the file's step in s.
+
+    Returns:
+        `(n,)`. A counter's step runs to the next reading; over gaps no longer than the sensor's hold time its energy is spread evenly.
+    """
+    values = to_canonical(raw, sensor.unit)
+    if sensor.column_form == "power":
+        return values * cadence_s / 3600
+    if sensor.column_form == "counter":
+        return _counter_steps(values, max_gap=max(sensor.hold_s // cadence_s, 1))
+    return values
+
+
+def _counter_steps(readings: Floats, *, max_gap: int) -> Floats:
+    """Increase of a cumulative reading in each step, `(n,)`; the last is unknown."""
+    out = np.full(len(readings), np.nan)
+    known = np.flatnonzero(np.isfinite(readings))
+    if len(known) > 1:
+        lengths = np.diff(known)
+        rates = np.where(lengths <= max_gap, np.diff(readings[known]) / lengths, np.nan)
+        out[known[0] : known[-1]] = np.repeat(rates, lengths)
+    return out
+
+
+def check_unit(values: Floats, sensor: Sensor, *, cadence_s: int, findings: Findings) -> None:
+    """Refuse a column whose unit or form cannot be what house.toml says. No repair can know better.
+
+    Args:
+        values: canonical values of the steps, `(n,)`.
+        sensor: what the column is said to hold.
+        cadence_s: the file's step in s.
+        findings: gives the error.
+
+    Raises:
+        DataError: the typical value lies outside the valid range, a counter falls again and again, a whole house's peaks are tiny, a
+            percentage never passes 1.
+    """
+    level = _levels(values, sensor, cadence_s)
+    level = level[np.isfinite(level)]
+    if not len(level):
+        return
+    if sensor.column_form == "counter" and np.mean(level < 0) > MAX_FALLING_SHARE:
+        raise findings.error(
+            f"column {sensor.column!r} falls in {np.mean(level < 0):.0%} of the steps, which no counter does",
+            'if it holds the energy of each step, set column_form = "interval"',
+        )
+    problem = _unit_problem(level, sensor)
+    if problem:
+        raise findings.error(f"column {sensor.column!r} (sensor {sensor.name!r}, {_declared(sensor)}): {problem}", _advice(values, level, sensor))
+
+
+def _levels(values: Floats, sensor: Sensor, cadence_s: int) -> Floats:
+    """What the valid range is about: mean power in W for energy, the value itself for a state."""
+    return values * 3600 / cadence_s if sensor.feature.kind == "energy" else values
+
+
+def _declared(sensor: Sensor) -> str:
+    return f"{sensor.column_form} in {sensor.unit}" if sensor.feature.kind == "energy" else sensor.unit
+
+
+def _unit_problem(level: Floats, sensor: Sensor) -> str:
+    """What speaks against the declared unit; empty when nothing does."""
+    unit = "W" if sensor.feature.kind == "energy" else sensor.feature.unit
+    median, used = float(np.median(level)), level[level > 0]
+    if not sensor.low <= median <= sensor.high:
+        return f"its median is {median:,.4g} {unit}, valid is {sensor.low:,g} to {sensor.high:,g} {unit}"
+    peak = float(np.quantile(used, 0.99)) if len(used) else 0.0
+    if sensor.role == "energy" and 0 < peak < sensor.high * TINY_PEAK_SHARE:
+        return f"its peaks are only {peak:,.3g} W"
+    if sensor.feature.unit == "%" and peak > 0 and level.max() <= 1.0:
+        return f"it never passes {level.max():g} %"
+    return ""
+
+
+def _advice(values: Floats, level: Floats, sensor: Sensor) -> str:
+    """Which other reading of the same numbers would make sense."""
+    if sensor.column_form == "interval" and len(values) >= MIN_COUNTER_ROWS and np.all(np.diff(values[np.isfinite(values)]) >= 0):
+        return 'it never falls, as a cumulative counter: set column_form = "counter"'
+    for unit, (canonical, _, _) in UNITS.items():
+        if canonical == unit_named(sensor.unit).canonical and not _unit_problem(to_canonical(from_canonical(level, sensor.unit), unit), sensor):
+            return f"looks like {unit} given as {sensor.unit}: set unit = {unit!r}, or, where the values are true, the sensor's 'valid'"
+    return "correct the sensor's unit, column_form or valid in house.toml"
+
+
+def within_range(values: Floats, sensor: Sensor, *, cadence_s: int, numbers: Ints, findings: Findings) -> Floats:
+    """`values` with those outside the sensor's valid range unknown.
+
+    Args:
+        values: canonical values of the steps, `(n,)`.
+        sensor: tells the valid range.
+        cadence_s: the file's step in s.
+        numbers: row number of each step, 0 where the file has no row, `(n,)`.
+        findings: settles what is wrong.
+
+    Raises:
+        DataError: there are such values, and no repair is wanted.
+    """
+    level = _levels(values, sensor, cadence_s)
+    outside = (level < sensor.low) | (level > sensor.high)
+    if not outside.any():
+        return values
+    unit = "W (mean power of the step)" if sensor.feature.kind == "energy" else sensor.feature.unit
+    valid = f"{sensor.low:,g} to {sensor.high:,g} {unit}"
+    findings.settle(
+        f"column {sensor.column!r} has {count(int(outside.sum()), 'value')} outside {valid}, the first {level[outside][0]:,.6g}",
+        numbers[outside & (numbers > 0)],
+        expected="correct the values, or 'valid' of the sensor in house.toml",
+        repair="taken as unknown",
+    )
+    return np.where(outside, np.nan, values)
