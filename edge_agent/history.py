@@ -1,0 +1,340 @@
+"""The agent's memory on disk: one SQLite file that survives kill -9 and that its owner can read with the sqlite3 tool."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+
+from edge_agent.contract.errors import ConfigError, ServiceError
+from edge_agent.contract.schema import Feature, HouseSpec
+from edge_agent.contract.series import Series
+from edge_agent.meter import Repair
+from edge_agent.reading import Reading
+from edge_agent.steps import ClosedStep
+
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x48434153  # "HCAS"; tells another program's database from an empty one
+COMMIT_EVERY_S: Final = 1.0
+MAX_BUFFERED: Final = 5_000
+KEEP_FORECASTS_S: Final = 90 * 86_400
+BUILDER: Final = "builder"
+"""Key of the step builder's state, saved with the steps it belongs to."""
+
+_SCHEMA: Final = """
+CREATE TABLE sensors (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT, unit TEXT);
+CREATE TABLE readings (time REAL NOT NULL, sensor INTEGER NOT NULL REFERENCES sensors, value REAL NOT NULL, retained INTEGER NOT NULL,
+                       PRIMARY KEY (time, sensor)) WITHOUT ROWID;
+CREATE TABLE steps (sensor INTEGER NOT NULL REFERENCES sensors, time INTEGER NOT NULL, value REAL NOT NULL, imported INTEGER NOT NULL,
+                    PRIMARY KEY (sensor, time)) WITHOUT ROWID;
+CREATE TABLE repairs (time REAL NOT NULL, sensor INTEGER NOT NULL REFERENCES sensors, what TEXT NOT NULL, value REAL NOT NULL);
+CREATE INDEX repairs_by_time ON repairs (time);
+CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE forecasts (target TEXT NOT NULL, origin INTEGER NOT NULL, issued_at REAL NOT NULL, payload TEXT NOT NULL,
+                        UNIQUE (target, origin, issued_at));
+CREATE VIEW steps_utc AS SELECT name, datetime(time, 'unixepoch') AS utc, value, unit, imported FROM steps JOIN sensors ON sensor = id;
+CREATE VIEW readings_utc AS SELECT name, datetime(time, 'unixepoch') AS utc, value, retained FROM readings JOIN sensors ON sensor = id;
+CREATE VIEW repairs_utc AS SELECT name, datetime(time, 'unixepoch') AS utc, what, value FROM repairs JOIN sensors ON sensor = id;
+"""
+_INSERT_MEASURED: Final = """
+INSERT INTO steps VALUES (?, ?, ?, 0) ON CONFLICT (sensor, time) DO UPDATE SET value = excluded.value, imported = 0 WHERE imported = 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredForecast:
+    """A forecast as it was issued."""
+
+    target: str
+    origin: int
+    """Unix s."""
+    issued_at: float
+    """Unix s."""
+    payload: dict[str, Any]
+    """What was published."""
+
+
+class History:
+    """Readings, closed steps, repairs, forecasts and the agent's own state.
+
+    A closed step is on the disk when `close_steps` returns. A reading is safe from the death of the program within a second, and on the disk with
+    the next closed step. A step holds a row for each sensor that was known; what has no row is unknown. One thread only.
+
+    Every method raises ServiceError, naming the file and SQLite's reason, when the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Know the file at `path`; `open` opens it."""
+        self.path = path
+        self._connection: sqlite3.Connection | None = None
+        self._ids: dict[str, int] = {}
+        self._buffer: list[Reading] = []
+        self._committed_at = 0.0
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Open the file, or make it and the folder it lies in.
+
+        Raises:
+            ServiceError: it cannot be opened, belongs to another program, or was written by a newer agent.
+        """
+        with self._errors("opened"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
+        try:
+            with self._errors("opened"):
+                self._prepare()
+        except BaseException:
+            self._connection.close()
+            self._connection = None
+            raise
+
+    def _prepare(self) -> None:
+        self._check_version()
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA journal_size_limit = 16777216")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        if self._one("PRAGMA user_version") == 0:
+            header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+            self._db.executescript(f"BEGIN; {_SCHEMA} {header} COMMIT;")
+        self._ids = dict(self._db.execute("SELECT name, id FROM sensors"))
+
+    def close(self) -> None:
+        """Write what is buffered and close the file."""
+        if self._connection is None:
+            return
+        try:
+            self.commit()
+        finally:
+            self._connection.close()
+            self._connection = None
+
+    def bind(self, house: HouseSpec) -> None:
+        """Register the house's sensors with their roles and units.
+
+        Raises:
+            ConfigError: the history belongs to a house with another step, or in which a sensor had another role.
+        """
+        with self._transaction():
+            self._check_step(house.step_s)
+            for sensor in house.sensors:
+                was = self._one("SELECT role FROM sensors WHERE name = ?", sensor.name)
+                if was not in (None, sensor.role):
+                    change = f"sensor {sensor.name!r} has the role {was!r} there and {sensor.role!r} in house.toml"
+                    raise ConfigError(f"{self.path}: {change}: give the new sensor a name of its own")
+                self._db.execute("UPDATE sensors SET role = ?, unit = ? WHERE id = ?", (sensor.role, sensor.feature.unit, self._id(sensor.name)))
+
+    # Writing
+
+    def add_readings(self, readings: Iterable[Reading]) -> None:
+        """Buffer `readings` for the next commit. A second one of a sensor with the same time replaces the first."""
+        self._buffer += readings
+        if len(self._buffer) >= MAX_BUFFERED:
+            self.commit()
+
+    def commit_if_due(self, now_monotonic: float) -> None:
+        """Write the buffered readings when the last time was a second ago or longer; call it several times a second."""
+        if now_monotonic - self._committed_at >= COMMIT_EVERY_S:
+            self._committed_at = now_monotonic
+            self.commit()
+
+    def commit(self) -> None:
+        """Write the buffered readings now."""
+        if self._buffer:
+            with self._transaction(synchronous="NORMAL"):
+                self._write_readings()
+            self._buffer.clear()
+
+    def close_steps(self, closed: Iterable[ClosedStep], state: Mapping[str, Any]) -> None:
+        """Store `closed` with their repairs, the step builder's `state` after them and the buffered readings: all of it or nothing.
+
+        On the disk when this returns. A step measured before is never changed, one imported is.
+        """
+        closed = list(closed)
+        with self._transaction():
+            self._write_readings()
+            rows = [(self._id(name), step.time, value) for step in closed for name, value in step.values.items() if np.isfinite(value)]
+            self._db.executemany(_INSERT_MEASURED, rows)
+            repairs = [repair for step in closed for repair in step.repairs]
+            self._db.executemany("INSERT INTO repairs VALUES (?, ?, ?, ?)", [(r.time, self._id(r.sensor), r.what, r.value) for r in repairs])
+            self._put(BUILDER, state)
+            if closed:
+                self._put("last_closed", closed[-1].time)
+        self._buffer.clear()
+
+    def import_series(self, series: Series) -> int:
+        """Store the known values of `series` from elsewhere where nothing is stored yet; returns how many were."""
+        with self._transaction():
+            self._check_step(series.step_s)
+            before = self._db.total_changes
+            for column, feature in enumerate(series.features):
+                known = np.flatnonzero(np.isfinite(series.values[:, column]))
+                times = (series.start + series.step_s * known).tolist()
+                sensor = self._id(feature.name, feature)
+                rows = zip(times, series.values[known, column].tolist(), strict=True)
+                self._db.executemany("INSERT OR IGNORE INTO steps VALUES (?, ?, ?, 1)", ((sensor, time, value) for time, value in rows))
+            return self._db.total_changes - before
+
+    def save_forecast(self, target: str, *, origin: int, issued_at: float, payload: Mapping[str, Any]) -> None:
+        """Store a forecast as it was issued (times in unix s)."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO forecasts VALUES (?, ?, ?, ?)", (target, origin, issued_at, json.dumps(payload)))
+
+    def save_state(self, key: str, value: Any) -> None:
+        """Remember `value` (JSON) under `key`."""
+        with self._transaction():
+            self._put(key, value)
+
+    def prune(self, keep_readings_s: float, keep_steps_s: float, keep_forecasts_s: float = KEEP_FORECASTS_S) -> None:
+        """Forget what is older than this before the last closed step; repairs go with the steps. The file does not shrink, it is filled again."""
+        last = self.last_closed()
+        if last is None:
+            return
+        with self._transaction():
+            self._db.execute("DELETE FROM readings WHERE time < ?", (last - keep_readings_s,))
+            for sensor in self._ids.values():
+                self._db.execute("DELETE FROM steps WHERE sensor = ? AND time < ?", (sensor, last - keep_steps_s))
+            self._db.execute("DELETE FROM repairs WHERE time < ?", (last - keep_steps_s,))
+            self._db.execute("DELETE FROM forecasts WHERE origin < ?", (last - keep_forecasts_s,))
+
+    # Reading
+
+    def last_closed(self) -> int | None:
+        """Start of the last step closed by this agent, unix s; None when there is none."""
+        value = self.state("last_closed")
+        return None if value is None else int(value)
+
+    def series(self, features: tuple[Feature, ...], start: int, end: int, step_s: int) -> Series:
+        """The steps in [start, end) (unix s, on the grid), NaN where nothing is stored.
+
+        Raises:
+            ConfigError: the history holds steps of another length.
+        """
+        with self._errors("read"):
+            stored = self._one("SELECT value FROM state WHERE key = 'step_s'")
+            if stored is not None:
+                self._compare_step(int(stored), step_s)
+            values = np.full((max(end - start, 0) // step_s, len(features)), np.nan)
+            for column, feature in enumerate(features):
+                if feature.name in self._ids:
+                    self._fill(values[:, column], self._ids[feature.name], start, step_s)
+        return Series(start, step_s, features, values)
+
+    def _fill(self, values: np.ndarray[Any, np.dtype[np.float64]], sensor: int, start: int, step_s: int) -> None:
+        """Put what is stored of `sensor` into `values`, `(n_steps,)`."""
+        query = "SELECT (time - ?) / ?, value FROM steps WHERE sensor = ? AND time >= ? AND time < ?"
+        rows = self._db.execute(query, (start, step_s, sensor, start, start + step_s * len(values))).fetchall()
+        flat = np.fromiter(chain.from_iterable(rows), np.float64, 2 * len(rows)).reshape(-1, 2)
+        values[flat[:, 0].astype(np.int64)] = flat[:, 1]
+
+    def readings_since(self, time: float) -> list[Reading]:
+        """Readings of `time` (unix s) and later, oldest first, the buffered ones included."""
+        self.commit()
+        query = "SELECT name, time, value, retained FROM readings JOIN sensors ON sensor = id WHERE time >= ? ORDER BY time, sensor"
+        return [Reading(name, at, value, bool(retained)) for name, at, value, retained in self._all(query, time)]
+
+    def repairs(self, since: float) -> list[Repair]:
+        """Repairs of `since` (unix s) and later, oldest first."""
+        query = "SELECT time, name, what, value FROM repairs JOIN sensors ON sensor = id WHERE time >= ? ORDER BY time"
+        return [Repair(*row) for row in self._all(query, since)]
+
+    def forecasts(self, target: str, since: int) -> list[StoredForecast]:
+        """Forecasts of `target` with an origin of `since` (unix s) and later, oldest first."""
+        query = "SELECT origin, issued_at, payload FROM forecasts WHERE target = ? AND origin >= ? ORDER BY origin, issued_at"
+        return [StoredForecast(target, origin, issued_at, json.loads(payload)) for origin, issued_at, payload in self._all(query, target, since)]
+
+    def state(self, key: str) -> Any:
+        """What was remembered under `key`; None when nothing was."""
+        with self._errors("read"):
+            value = self._one("SELECT value FROM state WHERE key = ?", key)
+        return None if value is None else json.loads(value)
+
+    # Within
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise ServiceError(f"{self.path}: the history is not open: call open() first")
+        return self._connection
+
+    def _all(self, query: str, *values: Any) -> list[Any]:
+        with self._errors("read"):
+            return self._db.execute(query, values).fetchall()
+
+    def _one(self, query: str, *values: Any) -> Any:
+        row = self._db.execute(query, values).fetchone()
+        return None if row is None else row[0]
+
+    def _put(self, key: str, value: Any) -> None:
+        self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, json.dumps(value)))
+
+    def _id(self, name: str, feature: Feature | None = None) -> int:
+        """Number of the sensor called `name`, registered when new; only inside a transaction."""
+        if name not in self._ids:
+            role, unit = (None, None) if feature is None else (feature.role, feature.unit)
+            self._db.execute("INSERT OR IGNORE INTO sensors (name, role, unit) VALUES (?, ?, ?)", (name, role, unit))
+            self._ids[name] = self._one("SELECT id FROM sensors WHERE name = ?", name)
+        return self._ids[name]
+
+    def _write_readings(self) -> None:
+        rows = [(r.time, self._id(r.sensor), r.value, r.retained) for r in self._buffer]
+        self._db.executemany("INSERT OR REPLACE INTO readings VALUES (?, ?, ?, ?)", rows)
+
+    def _check_step(self, step_s: int) -> None:
+        stored = self._one("SELECT value FROM state WHERE key = 'step_s'")
+        if stored is None:
+            self._put("step_s", step_s)
+        else:
+            self._compare_step(int(stored), step_s)
+
+    def _compare_step(self, stored: int, step_s: int) -> None:
+        if stored != step_s:
+            raise ConfigError(
+                f"{self.path}: holds steps of {stored} s, the house has {step_s} s: set step = {stored} in house.toml, or move the file away"
+            )
+
+    def _check_version(self) -> None:
+        version, application = self._one("PRAGMA user_version"), self._one("PRAGMA application_id")
+        tables = self._one("SELECT count(*) FROM sqlite_master")
+        if tables and application != APPLICATION_ID:
+            raise ServiceError(f"{self.path}: this is another program's database: give the agent a file of its own")
+        if version > SCHEMA_VERSION:
+            raise ServiceError(
+                f"{self.path}: history of schema {version}, this agent reads up to {SCHEMA_VERSION}: upgrade the agent, or move the file away"
+            )
+
+    @contextmanager
+    def _transaction(self, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> Iterator[None]:
+        """All of the block or nothing. FULL: on the disk afterwards; NORMAL: safe from the death of the program, not from a power cut."""
+        ids = dict(self._ids)
+        with self._errors("written"):
+            self._db.execute(f"PRAGMA synchronous = {synchronous}")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._ids = ids
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _errors(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as err:
+            raise ServiceError(f"{self.path}: the history cannot be {done} ({err}): check the disk, its space and the file's owner") from err
