@@ -1,0 +1,199 @@
+"""Scores of probabilistic forecasts over many origins, in all and by lead time, hour and day type. Unknown actuals count nowhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.contract.baseline import QUANTILE_LEVELS
+from edge_agent.contract.errors import DataError
+from edge_agent.contract.localtime import DAY_S, local_days, local_seconds, weekdays
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+WEEKDAY: Final = 0
+WEEKEND: Final = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Forecasts of one method at many origins, and what then happened, in the target's unit."""
+
+    origins: Ints
+    """Unix s, `(n_origins,)`."""
+    step_s: int
+    quantile_levels: tuple[float, ...]
+    """Ascending; 0.5 is among them."""
+    quantiles: Floats
+    """`(n_origins, horizon, n_levels)`."""
+    mean: Floats
+    """`(n_origins, horizon)`."""
+    actual: Floats
+    """`(n_origins, horizon)`, NaN unknown."""
+
+    def __post_init__(self) -> None:
+        n, horizon = self.actual.shape
+        shapes = {"origins": (n,), "quantiles": (n, horizon, len(self.quantile_levels)), "mean": (n, horizon)}
+        for name, expected in shapes.items():
+            found = getattr(self, name).shape
+            if found != expected:
+                raise DataError(f"predictions: {name} has shape {found}, {expected} is expected beside actual values of {self.actual.shape}")
+        if 0.5 not in self.quantile_levels:
+            raise DataError(f"predictions have levels {self.quantile_levels}: the median (0.5) must be among them")
+
+    @property
+    def times(self) -> Ints:
+        """Unix s of each step forecast, `(n_origins, horizon)`."""
+        return self.origins[:, None] + self.step_s * np.arange(self.actual.shape[1], dtype=np.int64)
+
+    @property
+    def median(self) -> Floats:
+        """`(n_origins, horizon)`."""
+        return self.quantiles[:, :, self.quantile_levels.index(0.5)]
+
+
+def point_predictions(
+    origins: Ints, values: Floats, actual: Floats, *, step_s: int, quantile_levels: tuple[float, ...] = QUANTILE_LEVELS
+) -> Predictions:
+    """Predictions of a method that gives one number: every quantile and the mean are `values` `(n_origins, horizon)`."""
+    return Predictions(origins, step_s, quantile_levels, np.repeat(values[:, :, None], len(quantile_levels), axis=2), values, actual)
+
+
+def where_all_known(predictions: dict[str, Predictions]) -> dict[str, Predictions]:
+    """The same predictions with the actual unknown wherever any method has none, so that all are scored on the same steps."""
+    answered = [np.isfinite(p.mean) & np.isfinite(p.quantiles).all(axis=2) for p in predictions.values()]
+    common = np.logical_and.reduce(answered)
+    return {name: replace(p, actual=np.where(common, p.actual, np.nan)) for name, p in predictions.items()}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good forecasts were; errors in the target's unit, lower is better."""
+
+    mae: float
+    """Mean absolute error of the median."""
+    rmse: float
+    """Root mean squared error of the mean."""
+    crps: float
+    """Continuous ranked probability score: twice the mean pinball loss over the levels (nine deciles: Gneiting and Ranjan 2011, equation 17)."""
+    coverage: float
+    """Share of actual values between the lowest and the highest quantile, bounds included; p10 to p90 should hold 0.8."""
+    total_mae: float
+    """Mean absolute error of the sum over the horizon, over origins known throughout; NaN in parts of the horizon, where there is no such sum."""
+    n_values: int
+    """Known actual values scored."""
+    n_totals: int
+    """Origins whose actual values are all known."""
+
+
+def score(predictions: Predictions) -> Scores:
+    """Scores over all origins and steps.
+
+    Raises:
+        DataError: a forecast is NaN where the actual value is known, or nothing is known at all.
+    """
+    everything = score_groups(predictions, np.zeros(predictions.actual.shape, np.int64))[0]
+    is_whole = np.isfinite(predictions.actual).all(axis=1)
+    errors = predictions.mean[is_whole].sum(axis=1) - predictions.actual[is_whole].sum(axis=1)
+    total_mae = float(np.abs(errors).mean()) if len(errors) else float("nan")
+    return replace(everything, total_mae=total_mae, n_totals=len(errors))
+
+
+def score_groups(predictions: Predictions, groups: Ints) -> dict[int, Scores]:
+    """Scores of each group of steps.
+
+    Args:
+        predictions: what to score.
+        groups: not negative, `(n_origins, horizon)`; see `leads`, `hours` and `day_types`.
+
+    Raises:
+        DataError: a forecast is NaN where the actual value is known, or nothing is known at all.
+    """
+    known = _known(predictions)
+    actual, labels = predictions.actual[known], groups[known]
+    quantiles = predictions.quantiles[known]
+    low, high = quantiles[:, 0], quantiles[:, -1]
+    per_value = {
+        "mae": np.abs(predictions.median[known] - actual),
+        "rmse": (predictions.mean[known] - actual) ** 2,
+        "crps": 2 * pinball_losses(quantiles, actual, predictions.quantile_levels).mean(axis=1),
+        "coverage": (low <= actual) & (actual <= high),
+    }
+    counts = np.bincount(labels)
+    means = {name: np.bincount(labels, weights=values) / np.maximum(counts, 1) for name, values in per_value.items()}
+    means["rmse"] = np.sqrt(means["rmse"])
+    return {
+        int(group): Scores(
+            **{name: float(values[group]) for name, values in means.items()}, total_mae=float("nan"), n_values=int(counts[group]), n_totals=0
+        )
+        for group in np.flatnonzero(counts)
+    }
+
+
+def _known(predictions: Predictions) -> npt.NDArray[np.bool_]:
+    """Where the actual value is known, `(n_origins, horizon)`."""
+    known = np.isfinite(predictions.actual)
+    if not known.any():
+        raise DataError("no actual value is known at these origins: nothing can be scored; choose a span with data")
+    silent = known & ~(np.isfinite(predictions.mean) & np.isfinite(predictions.quantiles).all(axis=2))
+    if silent.any():
+        raise DataError(f"{silent.sum():,} forecasts are NaN where the actual value is known: compare methods by where_all_known, or start later")
+    return known
+
+
+def pinball_losses(quantiles: Floats, actual: Floats, levels: tuple[float, ...]) -> Floats:
+    """Pinball loss of each value and level, `(n, n_levels)`.
+
+    Args:
+        quantiles: `(n, n_levels)`.
+        actual: `(n,)`, all known.
+        levels: the quantiles' levels.
+    """
+    over = actual[:, None] - quantiles
+    level = np.asarray(levels)
+    return np.maximum(level * over, (level - 1) * over)
+
+
+def pinball_by_level(predictions: Predictions) -> Floats:
+    """Mean pinball loss of each level over all known values, `(n_levels,)`. Raises as `score`."""
+    known = _known(predictions)
+    losses = pinball_losses(predictions.quantiles[known], predictions.actual[known], predictions.quantile_levels)
+    return np.asarray(losses.mean(axis=0))
+
+
+def coverage_by_level(predictions: Predictions) -> Floats:
+    """Share of known values at or below each quantile, `(n_levels,)`; should equal the level. Raises as `score`.
+
+    Where many values and quantiles coincide (a meter with coarse steps), the share is above the level even for a perfect forecast.
+    """
+    known = _known(predictions)
+    return np.asarray((predictions.actual[known][:, None] <= predictions.quantiles[known]).mean(axis=0))
+
+
+def skill(scores: Scores, baseline: Scores) -> dict[str, float]:
+    """1 - score / baseline's score for each error: above 0 is better than the baseline; NaN where the baseline makes no error."""
+    out = {}
+    for name in ("mae", "rmse", "crps", "total_mae"):
+        reference = getattr(baseline, name)
+        out[name] = 1.0 - getattr(scores, name) / reference if reference > 0 else float("nan")
+    return out
+
+
+def leads(predictions: Predictions) -> Ints:
+    """Step of the horizon, 0 being the first, `(n_origins, horizon)`."""
+    return np.broadcast_to(np.arange(predictions.actual.shape[1], dtype=np.int64), predictions.actual.shape)
+
+
+def hours(predictions: Predictions, zone: ZoneInfo) -> Ints:
+    """Local hour of the day of each step, 0 … 23, `(n_origins, horizon)`."""
+    return local_seconds(predictions.times, zone) % DAY_S // 3600
+
+
+def day_types(predictions: Predictions, zone: ZoneInfo) -> Ints:
+    """`WEEKDAY` or `WEEKEND` of each step by the local date, `(n_origins, horizon)`."""
+    return np.where(weekdays(local_days(predictions.times, zone)) >= 5, WEEKEND, WEEKDAY).astype(np.int64)
