@@ -35,6 +35,8 @@ UNSENT_LIMIT: Final = 5_000
 KEEPALIVE_S: Final = 30
 SESSION_EXPIRY_S: Final = 3600
 LONGEST_BACK_OFF_S: Final = 60
+FIRST_PATIENCE_S: Final = 3.0
+"""Wait this long for the broker's first answer before the other version of MQTT is tried; doubled each time."""
 STABLE_S: Final = 30
 """A connection that lasted this long was a good one: the next attempt follows at once."""
 
@@ -97,6 +99,9 @@ class BrokerLink:
         self._stopping = threading.Event()
         self._closed = threading.Event()
         self._connected_at: float | None = None
+        self._is_version_proven = False
+        self._patience_s = FIRST_PATIENCE_S
+        self._patience: threading.Timer | None = None
         self._failures_in_a_row = 0
         self._client = self._new_client(MQTTProtocolVersion.MQTTv5)
 
@@ -109,6 +114,7 @@ class BrokerLink:
     def stop(self, timeout_s: float = 1.2) -> None:
         """Say `stopped`, disconnect in good order and end the thread; gives up on a dead line after about `timeout_s`."""
         self._stopping.set()
+        self._end_patience()
         if not self.connected.is_set():
             self._client.disconnect()
             return
@@ -195,6 +201,7 @@ class BrokerLink:
         client.connect_timeout = 5.0
         client.max_queued_messages_set(UNSENT_LIMIT)
         client.on_connect, client.on_connect_fail, client.on_disconnect = self._on_connect, self._on_connect_fail, self._on_disconnect
+        client.on_socket_open = self._on_socket_open
         client.on_message, client.on_publish, client.on_subscribe = self._on_message, self._on_publish, self._on_subscribe
         return client
 
@@ -210,23 +217,47 @@ class BrokerLink:
     def _on_connect(self, client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None) -> None:
         if self._stopping.is_set():
             return
+        self._end_patience()
         if reason.getName() == "Unsupported protocol version" and client.protocol == MQTTProtocolVersion.MQTTv5:
-            self._fall_back(client)
+            self._change_version(client)
         elif reason.is_failure:
             self._report(f"refuses user {self.settings.username!r}: {reason}; check username and password file")
         else:
             self._welcome(client)
 
-    def _fall_back(self, client: Client) -> None:
-        """Go on with MQTT 3.1.1. A paho client cannot change its version, and this one's thread ends by itself."""
-        log.info("broker speaks no MQTT 5: going on with 3.1.1")
-        client.disconnect()
+    def _on_socket_open(self, client: Client, _data: Any, _socket: Any) -> None:
+        """Limit the wait for an answer: amqtt (and others that speak 3.1.1 only) leaves a CONNECT with a will of MQTT 5 unanswered."""
         with self._lock:
-            self._client = self._new_client(MQTTProtocolVersion.MQTTv311)
+            if self._patience is None and not self._is_version_proven:
+                self._patience = threading.Timer(self._patience_s, self._lose_patience, (client,))
+                self._patience.daemon = True
+                self._patience.start()
+
+    def _end_patience(self) -> None:
+        with self._lock:
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
+
+    def _lose_patience(self, client: Client) -> None:
+        with self._lock:
+            if self._patience is None or client is not self._client or self._stopping.is_set():
+                return
+            self._patience, self._patience_s = None, min(2 * self._patience_s, LONGEST_BACK_OFF_S)
+            self._change_version(client)
+
+    def _change_version(self, client: Client) -> None:
+        """Go on with the other version of MQTT. A paho client cannot change its version, so it gets a successor; its thread ends by itself."""
+        version = MQTTProtocolVersion.MQTTv311 if client.protocol == MQTTProtocolVersion.MQTTv5 else MQTTProtocolVersion.MQTTv5
+        log.info("broker %s:%d does not answer %s: trying %s", self.settings.host, self.settings.port, client.protocol.name, version.name)
+        with self._lock:
+            self._client = self._new_client(version)
+        client.disconnect()
         self._open(self._client)
 
     def _welcome(self, client: Client) -> None:
         self._connected_at = time.monotonic()
+        self._is_version_proven = True
         if self.problem is not None:
             log.info("connected to the broker after %d failed attempts", self._failures_in_a_row)
         self.problem = None
@@ -248,7 +279,7 @@ class BrokerLink:
 
     def _on_disconnect(self, client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None) -> None:
         if client is not self._client:
-            return  # the one that fell back
+            return  # a predecessor
         with self._lock:
             self.connected.clear()
         lasted_s = 0.0 if self._connected_at is None else time.monotonic() - self._connected_at

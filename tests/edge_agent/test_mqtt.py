@@ -1,0 +1,367 @@
+"""The connection to the broker, against real ones."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import subprocess
+import threading
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge_agent.config import BrokerSettings
+from edge_agent.contract.errors import ConfigError
+from edge_agent.mqtt import BrokerLink
+
+STATUS = "hearthcast/house/status"
+
+
+class Watcher:
+    """A controller: everything published, as it comes and as it is retained."""
+
+    def __init__(self, port, topic="#", **login):
+        self.seen, self.retained, self.expiry = [], {}, {}
+        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        if login:
+            self.client.username_pw_set(login["username"], login["password"])
+        self.client.on_message = self.on_message
+        granted = threading.Event()
+        self.client.on_subscribe = lambda *_: granted.set()
+        self.client.on_connect = lambda *_: self.client.subscribe(topic, options=SubscribeOptions(qos=1, retainAsPublished=True))
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        assert granted.wait(20)
+
+    def on_message(self, _client, _data, message):
+        self.seen.append((message.topic, message.payload.decode()))
+        if message.retain:
+            self.retained[message.topic] = message.payload.decode()
+            self.expiry[message.topic] = getattr(message.properties, "MessageExpiryInterval", None)
+
+    def publish(self, topic, payload, **options):
+        self.client.publish(topic, payload, qos=1, **options).wait_for_publish(20)
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture
+def watch():
+    """Opens watchers and closes them."""
+    with contextlib.ExitStack() as stack:
+
+        def open_one(port, *args, **login):
+            watcher = Watcher(port, *args, **login)
+            stack.callback(watcher.close)
+            return watcher
+
+        yield open_one
+
+
+@pytest.fixture
+def link_to():
+    """Opens links and closes them."""
+    links = []
+
+    def open_one(port, *, subscriptions=("in/#",), client_id="hearthcast-house", lossless=False, start=True, **settings):
+        broker = BrokerSettings(port=port, **settings)
+        link = BrokerLink(broker, client_id=client_id, status_topic=STATUS, subscriptions=subscriptions, lossless=lossless)
+        if start:
+            link.start()
+            links.append(link)
+        return link
+
+    yield open_one
+    for link in links:
+        link.stop()
+
+
+@pytest.mark.broker
+def test_messages_arrive_with_topic_and_retain_flag(broker, link_to, watch):
+    controller = watch(broker.port)
+    controller.publish("in/kept", "old", retain=True)
+    link = link_to(broker.port)
+    first = link.get(20)
+    controller.publish("in/now", "new")
+    second = link.get(20)
+    assert [(m.topic, m.payload, m.retained) for m in (first, second)] == [("in/kept", b"old", True), ("in/now", b"new", False)]
+    assert link.get(0) is None
+    assert link.is_mqtt5
+
+
+@pytest.mark.broker
+def test_status_is_online_while_running_and_stopped_after(broker, link_to, watch, eventually):
+    controller = watch(broker.port)
+    link = link_to(broker.port)
+    eventually(lambda: controller.retained.get(STATUS) == "online")
+    link.stop()
+    eventually(lambda: controller.retained.get(STATUS) == "stopped")
+    broker.stop()  # everything the broker still had to send is out
+    assert [payload for topic, payload in controller.seen if topic == STATUS] == ["online", "stopped"]
+
+
+@pytest.mark.broker
+def test_a_line_that_dies_leaves_the_will(broker, link_to, watch, eventually):
+    controller = watch(broker.port)
+    link = link_to(broker.port)
+    eventually(lambda: controller.retained.get(STATUS) == "online")
+    link._client.socket().shutdown(socket.SHUT_RDWR)
+    eventually(lambda: (STATUS, "offline") in controller.seen)
+    eventually(lambda: controller.retained[STATUS] == "online")  # it comes back by itself
+
+
+@pytest.mark.broker
+def test_retained_values_come_back_after_the_broker_forgot_them(make_broker, link_to, watch, eventually):
+    broker = make_broker()
+    link = link_to(broker.port)
+    eventually(link.connected.is_set)
+    link.publish("out/kept", "first", retain=True)
+    eventually(lambda: not link._in_flight)
+    broker.kill()
+    eventually(lambda: not link.connected.is_set())
+    link.publish("out/kept", "second", retain=True)
+    link.publish("out/passing", "gone")
+    broker.start()
+    controller = watch(broker.port)
+    eventually(lambda: controller.retained == {STATUS: "online", "out/kept": "second"})
+    assert "out/passing" not in dict(controller.seen)
+    controller.publish("in/x", "subscribed again")
+    assert link.get(20).payload == b"subscribed again"
+
+
+@pytest.mark.broker
+def test_an_unacknowledged_old_value_does_not_overwrite_the_new_one(make_broker, link_to, watch, eventually):
+    broker = make_broker()
+    link = link_to(broker.port)
+    eventually(link.connected.is_set)
+    broker.process.send_signal(signal.SIGSTOP)
+    for i in range(30):  # more than paho has in flight at a time
+        link.publish("out/kept", f"old {i}", retain=True)
+    broker.kill()
+    eventually(lambda: not link.connected.is_set())
+    link.publish("out/kept", "new", retain=True)
+    broker.start()
+    controller = watch(broker.port)
+    eventually(lambda: not link._in_flight and link.connected.is_set())
+    eventually(lambda: controller.retained.get("out/kept") == "new")
+
+
+@pytest.mark.broker
+def test_forecasts_expire_on_the_broker(broker, link_to, watch, eventually):
+    link = link_to(broker.port)
+    eventually(link.connected.is_set)
+    link.publish("out/forecast", "x", retain=True, lifetime_s=7200)
+    link.publish("out/health", "x", retain=True)
+    controller = watch(broker.port)
+    eventually(lambda: {"out/forecast", "out/health"} <= controller.retained.keys())
+    assert 7190 <= controller.expiry["out/forecast"] <= 7200
+    assert controller.expiry["out/health"] is None
+
+
+def test_a_value_past_its_lifetime_is_not_sent_again(link_to):
+    link = link_to(1, start=False)
+    link.publish("out/forecast", "x", retain=True, lifetime_s=0)
+    link.republish()
+    assert not link._kept
+    assert not link._in_flight
+
+
+@pytest.mark.broker
+def test_the_broker_keeps_messages_while_the_agent_restarts(broker, link_to, watch, eventually):
+    controller = watch(broker.port)
+    link = link_to(broker.port)
+    eventually(link.connected.is_set)
+    eventually(lambda: "online" in controller.retained.values())
+    controller.publish("in/probe", "subscribed")
+    assert link.get(20).payload == b"subscribed"
+    link.stop()
+    controller.publish("in/x", "while away")
+    assert link_to(broker.port).get(20).payload == b"while away"
+
+
+@pytest.mark.broker
+def test_wrong_password_is_reported_once_and_counted(make_broker, link_to, caplog, eventually, monkeypatch):
+    monkeypatch.setattr("edge_agent.mqtt.LONGEST_BACK_OFF_S", 1)
+    broker = make_broker(users={"agent": "right"})
+    with caplog.at_level(logging.INFO):
+        link = link_to(broker.port, username="agent", password="wrong")
+        eventually(lambda: link.failed_attempts >= 3)
+    warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert f"broker 127.0.0.1:{broker.port} refuses user 'agent'" in warnings[0]
+    assert "ot authorized" in warnings[0]
+    assert link.attempted.is_set()
+    assert not link.connected.is_set()
+
+
+@pytest.mark.broker
+def test_right_password_is_let_in(make_broker, link_to, eventually):
+    broker = make_broker(users={"agent": "right"})
+    eventually(link_to(broker.port, username="agent", password="right").connected.is_set)
+
+
+@pytest.mark.broker
+def test_a_topic_that_the_broker_does_not_let_write_is_named(make_broker, link_to, caplog, eventually):
+    broker = make_broker(users={"agent": "right"}, acl=f"user agent\ntopic readwrite {STATUS}\n")
+    link = link_to(broker.port, username="agent", password="right")
+    eventually(link.connected.is_set)
+    link.publish("homeassistant/device/x/config", "{}", retain=True)
+    link.publish("homeassistant/device/x/config", "{}", retain=True)
+    eventually(lambda: link.refused["homeassistant/device/x/config"] == 2)
+    assert sum("refuses writing homeassistant/device/x/config" in r.getMessage() for r in caplog.records) == 1
+    assert set(link.refused) == {"homeassistant/device/x/config"}
+
+
+def test_no_broker_at_all_is_reported_and_ends_quickly(link_to, caplog, eventually):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    link = link_to(port)
+    eventually(link.attempted.is_set)
+    assert "cannot be reached: [Errno 111] Connection refused" in link.problem
+    link.stop()
+
+
+@pytest.mark.broker
+def test_a_full_queue_drops_and_counts(broker, link_to, watch, eventually, monkeypatch):
+    monkeypatch.setattr("edge_agent.mqtt.QUEUE_SIZE", 5)
+    controller = watch(broker.port)
+    link = link_to(broker.port)
+    eventually(lambda: controller.retained.get(STATUS) == "online")
+    for i in range(8):
+        controller.publish("in/x", str(i))
+    eventually(lambda: link.dropped == 3)
+    assert [link.get(0).payload for _ in range(5)] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+@pytest.mark.broker
+def test_a_lossless_link_holds_the_broker_back(broker, link_to, watch, monkeypatch, eventually):
+    monkeypatch.setattr("edge_agent.mqtt.QUEUE_SIZE", 5)
+    controller = watch(broker.port)
+    link = link_to(broker.port, lossless=True)
+    eventually(lambda: controller.retained.get(STATUS) == "online")
+    for i in range(500):
+        controller.publish("in/x", str(i))
+    assert [link.get(20).payload.decode() for _ in range(500)] == [str(i) for i in range(500)]
+    assert link.dropped == 0
+
+
+@pytest.mark.broker
+def test_a_lossless_link_with_a_full_queue_still_stops(broker, link_to, watch, monkeypatch, eventually):
+    monkeypatch.setattr("edge_agent.mqtt.QUEUE_SIZE", 1)
+    controller = watch(broker.port)
+    link = link_to(broker.port, lossless=True)
+    eventually(lambda: controller.retained.get(STATUS) == "online")
+    for i in range(5):
+        controller.publish("in/x", str(i))
+    link.stop()
+    eventually(lambda: controller.retained[STATUS] == "stopped")
+
+
+@pytest.mark.broker
+def test_tls_with_an_own_authority(make_broker, link_to, tmp_path, eventually):
+    ca, certificate, key = make_certificates(tmp_path)
+    broker = make_broker(extra=(f"cafile {ca}", f"certfile {certificate}", f"keyfile {key}"))
+    eventually(link_to(broker.port, tls=True, ca_file=ca).connected.is_set)
+    stranger = link_to(broker.port, tls=True, client_id="other")  # trusts the system's authorities only
+    eventually(stranger.attempted.is_set)
+    assert "CERTIFICATE_VERIFY_FAILED" in stranger.problem
+
+
+def make_certificates(folder):
+    """An authority, and a server certificate for 127.0.0.1."""
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl("req", "-x509", *curve, "-days", "2", "-subj", "/CN=test authority", "-keyout", "ca.key", "-out", "ca.crt")
+    openssl("req", *curve, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    signing = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
+    openssl("x509", "-req", "-in", "server.csr", *signing, "-out", "server.crt")
+    return folder / "ca.crt", folder / "server.crt", folder / "server.key"
+
+
+def test_tls_files_that_are_none_are_named(link_to, tmp_path):
+    with pytest.raises(ConfigError, match=r"nothing\.pem"):
+        link_to(1, tls=True, ca_file=tmp_path / "nothing.pem", start=False)
+
+
+@pytest.fixture
+def amqtt_port():
+    """A broker that speaks MQTT 3.1.1 only, in a thread of its own."""
+    amqtt_broker = pytest.importorskip("amqtt.broker")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = {
+        "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
+        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {}},
+    }
+    ready, end = threading.Event(), []
+
+    async def serve():
+        finish = asyncio.Event()
+        end.append((asyncio.get_running_loop(), finish))
+        broker = amqtt_broker.Broker(config)
+        await broker.start()
+        ready.set()
+        await finish.wait()
+        await broker.shutdown()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert ready.wait(30)
+    yield port
+    loop, finish = end[0]
+    loop.call_soon_threadsafe(finish.set)
+    thread.join()
+
+
+def test_falls_back_to_mqtt_3_where_the_broker_speaks_no_5(amqtt_port, link_to, eventually, monkeypatch):
+    monkeypatch.setattr("edge_agent.mqtt.FIRST_PATIENCE_S", 0.5)
+    link = link_to(amqtt_port)
+    eventually(link.connected.is_set)
+    assert not link.is_mqtt5
+    link.publish("in/echo", json.dumps({"a": 1}), retain=True, lifetime_s=60)
+    assert link.get(20).payload == b'{"a": 1}'
+    link.stop()
+    assert not link.connected.is_set()
+
+
+@pytest.fixture
+def old_broker_port():
+    """A broker that closes the connection at a version it does not know, and welcomes MQTT 3.1.1."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                connection = server.accept()[0]
+                if connection.recv(100)[8] != 4:
+                    connection.close()
+                else:
+                    connection.sendall(b"\x20\x02\x00\x00")
+                    open_ones.append(connection)
+
+    open_ones = []
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield server.getsockname()[1]
+    server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    for one in (server, *open_ones):
+        one.close()
+
+
+def test_falls_back_to_mqtt_3_where_the_broker_closes_at_5(old_broker_port, link_to, eventually, monkeypatch):
+    monkeypatch.setattr("edge_agent.mqtt.FIRST_PATIENCE_S", 0.2)
+    link = link_to(old_broker_port)
+    eventually(link.connected.is_set)
+    assert not link.is_mqtt5
