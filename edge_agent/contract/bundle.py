@@ -305,3 +305,9 @@ def _sha256(data: bytes) -> str:
 
 def _tensor_json(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+
+
+def shipped_bundle() -> Path | None:
+    """The base model that ships inside the package; None in a build without one."""
+    path = Path(__file__).parent.parent / "models" / "base-energy"
+    return path if path.is_dir() else None
