@@ -179,12 +179,12 @@ def score_table(result: Backtest) -> Table:
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for heading in ("forecast", "MAE", "RMSE", "CRPS", "p10-p90", "day total", "CRPS\nskill", "total\nskill"):
+    for heading in ("forecast", "MAE", "RMSE", "CRPS", "p10-p90", "day\ntotal", "CRPS\nskill", "total\nskill"):
         table.add_column(heading, justify="left" if heading == "forecast" else "right", no_wrap=True)
     for label, row in scores.items():
         gain = skill(row, scores[CLIMATOLOGY])
         cover = f"{row.coverage:.2f}" if result.predictions[label].quantiles.std(axis=-1).any() else "-"
-        cells = (f"{row.mae:.4g}", f"{row.rmse:.4g}", f"{row.crps:.4g}", cover, f"{row.total_mae:.5g}")
+        cells = (f"{row.mae:.4g}", f"{row.rmse:.4g}", f"{row.crps:.4g}", cover, f"{row.total_mae:.4g}")
         table.add_row(label, *cells, f"{gain['crps']:+.1%}", f"{gain['total_mae']:+.1%}", style="bold" if label == result.model else None)
     return table
 
