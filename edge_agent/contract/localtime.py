@@ -13,6 +13,9 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 DAY_S = 86_400
+TABLE_DAYS = 512
+"""Clock changes are looked up in spans of this many days, so that a window that moves on keeps meeting spans known already."""
+TABLE_S = TABLE_DAYS * DAY_S
 
 
 @lru_cache(maxsize=4096)
@@ -26,7 +29,7 @@ def utc_offsets_s(times: Ints, zone: ZoneInfo) -> Ints:
     """Seconds ahead of UTC at each of `times` (unix s, any order, any shape)."""
     if times.size == 0:
         return np.zeros(times.shape, np.int64)
-    first, last = int(times.min()) // DAY_S, int(times.max()) // DAY_S + 1
+    first, last = int(times.min()) // TABLE_S * TABLE_DAYS, (int(times.max()) // TABLE_S + 1) * TABLE_DAYS
     if last - first > 40_000:  # over a century: a clock fault, not a series
         return np.array([utc_offset_s(int(t), zone) for t in times.ravel()], np.int64).reshape(times.shape)
     changes, offsets = _offset_changes(first, last, zone)
@@ -89,7 +92,10 @@ def _midnight(day: date, zone: ZoneInfo) -> int:
 
 
 def day_totals(times: Ints, values: Floats, zone: ZoneInfo) -> dict[date, float]:
-    """Sum of `values` by local date; a day with an unknown value has an unknown (NaN) total."""
+    """Sum of `values` by the local date that each step begins on; a day with an unknown value has an unknown (NaN) total.
+
+    Only the steps given count: the first and last day may be parts of days.
+    """
     days = local_days(times, zone)
     return {date.fromordinal(int(day) + date(1970, 1, 1).toordinal()): float(values[days == day].sum()) for day in np.unique(days)}
 

@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from edge_agent.contract.errors import ConfigError, closest
 from edge_agent.contract.units import unit_named
@@ -19,6 +19,9 @@ TableClock = Literal["local", "standard", "utc"]
 STEPS_S: Final = (300, 600, 900, 1800, 3600)
 FORMS: Final = ("interval", "counter", "power", "state")
 TABLE_CLOCKS: Final = ("local", "standard", "utc")
+HOUSE_KEYS: Final = ("site", "time_zone", "step", "table_clock", "sensors", "targets")
+SENSOR_KEYS: Final = ("name", "role", "unit", "column", "column_form", "topic", "field", "topic_unit", "topic_form", "valid", "hold")
+TARGET_KEYS: Final = ("name", "sensor")
 NAME_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -50,7 +53,7 @@ ROLES: Final[dict[str, Role]] = _roles(
     Role("outdoor_temperature", "degC", "state", -60.0, 60.0, 7200),
     Role("outdoor_humidity", "%", "state", 0.0, 100.0, 7200),
     Role("dew_point", "degC", "state", -60.0, 50.0, 7200),
-    Role("pressure", "hPa", "state", 850.0, 1100.0, 14_400),
+    Role("pressure", "hPa", "state", 500.0, 1100.0, 14_400),  # not reduced to sea level: La Paz has 650
     Role("wind_speed", "m/s", "state", 0.0, 80.0, 7200),
     Role("visibility", "km", "state", 0.0, 200.0, 14_400),
     Role("solar_radiation", "W/m2", "state", 0.0, 1500.0, 7200),
@@ -180,6 +183,8 @@ def read_house(path: Path) -> HouseSpec:
         text = path.read_text(encoding="utf-8")
     except OSError as err:
         raise ConfigError(f"{path}: cannot be read ({err.strerror}); give the path of a house.toml with --house") from err
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{path}: not valid TOML: {err}; save the file as UTF-8") from err
     return parse_house(text, source=str(path))
 
 
@@ -189,20 +194,28 @@ def parse_house(text: str, *, source: str) -> HouseSpec:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:
         raise ConfigError(f"{source}: not valid TOML: {err}") from err
-    reader = TableReader(data, source=source, where="")
+    reader = TableReader(data, source=source, where="", keys=HOUSE_KEYS)
     site = reader.name("site")
     time_zone = reader.text("time_zone")
-    if time_zone not in available_timezones():
+    if not _is_zone(time_zone):
         raise reader.error("time_zone", f"unknown time zone {time_zone!r}: {_closest_zone(time_zone)}")
     step_s = reader.integer("step", default=600)
     if step_s not in STEPS_S:
         raise reader.error("step", f"{step_s} s is not a supported step: one of {', '.join(map(str, STEPS_S))} is expected")
     table_clock = reader.choice("table_clock", TABLE_CLOCKS, default="local")
-    sensors = tuple(_sensor(table) for table in reader.tables("sensors"))
-    targets = tuple(Target(table.name("name"), table.text("sensor")) for table in reader.tables("targets", keys=("name", "sensor")))
-    reader.done()
+    sensors = tuple(_sensor(table) for table in reader.tables("sensors", keys=SENSOR_KEYS))
+    targets = tuple(Target(table.name("name"), table.text("sensor")) for table in reader.tables("targets", keys=TARGET_KEYS))
     _check_names(reader, sensors, targets)
     return HouseSpec(site, time_zone, step_s, table_clock, targets, sensors)  # type: ignore[arg-type]
+
+
+def _is_zone(name: str) -> bool:
+    """Asks for the one zone: listing them all reads hundreds of files. Names in lower case are aliases of this machine alone (`localtime`)."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return not name[0].islower()
 
 
 def _closest_zone(zone: str) -> str:
@@ -223,14 +236,13 @@ def _check_names(reader: TableReader, sensors: tuple[Sensor, ...], targets: tupl
 
 def _sensor(table: TableReader) -> Sensor:
     name = table.name("name")
-    table.where = f"sensor {name!r}: "
     role = ROLES[table.choice("role", tuple(ROLES))]
     unit = _unit(table, "unit", default=role.unit, role=role)
     column, topic = table.optional_text("column"), table.optional_text("topic")
     if column is None and topic is None:
         raise table.error("column", "neither a column nor a topic: give 'column' (a table's column), 'topic' (MQTT), or both")
-    if topic is not None and (not topic or set("#+\0") & set(topic)):
-        raise table.error("topic", f"{topic!r} is empty or holds a wildcard (# or +): name one topic")
+    if topic is not None and set("#+\0") & set(topic):
+        raise table.error("topic", f"{topic!r} holds a wildcard (# or +): name one topic")
     field = table.optional_text("field")
     topic_unit = _unit(table, "topic_unit", default=unit, role=role)
     column_form = _form(table, "column_form", unit=unit, role=role, default="interval")
@@ -239,7 +251,6 @@ def _sensor(table: TableReader) -> Sensor:
     hold_s = table.integer("hold", default=role.hold_s)
     if hold_s <= 0:
         raise table.error("hold", f"{hold_s} s is not a hold time: a positive number of seconds is expected")
-    table.done()
     return Sensor(name, role.name, unit, column, column_form, topic, field, topic_unit, topic_form, low, high, hold_s)
 
 
@@ -268,22 +279,34 @@ _MISSING: Final = object()
 
 
 class TableReader:
-    """Takes typed values out of one TOML table, and complains about what is left over."""
+    """Takes typed values out of one TOML table, and complains about keys that it does not know."""
 
-    def __init__(self, data: dict[str, Any], *, source: str, where: str) -> None:
+    def __init__(self, data: dict[str, Any], *, source: str, where: str, keys: tuple[str, ...] | None = None) -> None:
+        """Read `data`.
+
+        Args:
+            data: the table.
+            source: the file, for messages.
+            where: the table's place in the file, for messages.
+            keys: all keys that it may have. None: those asked for until `done` is called.
+
+        Raises:
+            ConfigError: another key than `keys`.
+        """
         self.data, self.source, self.where = data, source, where
-        self.asked: list[str] = []
+        self.known = list(keys or ())
+        if keys is not None:
+            self.done()
 
     def error(self, key: str, problem: str) -> ConfigError:
         """The error to raise about `key`."""
         return ConfigError(f"{self.source}: {self.where}key {key!r}: {problem}")
 
     def _take(self, key: str, types: tuple[type, ...], expected: str, default: Any) -> Any:
-        self.asked.append(key)
+        self.known.append(key)
         value = self.data.get(key, _MISSING)
         if value is _MISSING:
             if default is _MISSING:
-                self._unknown_keys(hint=key)
                 raise self.error(key, f"missing: {expected} is expected")
             return default
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
@@ -297,6 +320,8 @@ class TableReader:
     def optional_text(self, key: str) -> str | None:
         """A string, or None when the key is absent."""
         value = self._take(key, (str,), "a text", None)
+        if value == "":
+            raise self.error(key, "the text is empty: fill it in, or leave the key out")
         return None if value is None else str(value)
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -343,17 +368,16 @@ class TableReader:
             raise self.error(key, f"{value!r}: two numbers [low, high], low first, are expected")
         return float(value[0]), float(value[1])
 
-    def tables(self, key: str, keys: tuple[str, ...] | None = None) -> list[TableReader]:
+    def tables(self, key: str, keys: tuple[str, ...]) -> list[TableReader]:
         """The tables of an array of tables, at least one; `keys` are all that each may have."""
         value = self._take(key, (list,), f"one or more [[{key}]] tables", _MISSING)
         if not value or not all(isinstance(item, dict) for item in value):
             raise self.error(key, f"one or more [[{key}]] tables are expected")
-        readers = [TableReader(item, source=self.source, where=f"[[{key}]] number {i}: ") for i, item in enumerate(value, 1)]
-        if keys is not None:
-            for reader in readers:
-                reader.asked = list(keys)
-                reader.done()
-        return readers
+        names = [f" ({item['name']!r})" if isinstance(item.get("name"), str) else "" for item in value]
+        return [
+            TableReader(item, source=self.source, where=f"[[{key}]] number {i}{name}: ", keys=keys)
+            for i, (item, name) in enumerate(zip(value, names, strict=True), 1)
+        ]
 
     def table(self, key: str) -> TableReader:
         """A sub-table; empty when absent."""
@@ -361,21 +385,14 @@ class TableReader:
         return TableReader(value, source=self.source, where=f"[{key}] ")
 
     def done(self) -> None:
-        """Complain about a key that nobody asked for.
+        """Complain about a key that nobody knows.
 
         Raises:
-            ConfigError: there is one; the message names the closest valid key.
+            ConfigError: there is one; the message names the closest known key.
         """
-        self._unknown_keys(hint=None)
-
-    def _unknown_keys(self, hint: str | None) -> None:
-        """A missing key and an unknown one that looks like it are one typing error: report the latter."""
         for key in self.data:
-            if key not in self.asked:
-                valid = self.asked if hint is None else [hint]
-                suggestion = closest(key, valid)
-                if hint is None or suggestion.startswith("did"):
-                    raise self.error(key, f"unknown key: {suggestion}")
+            if key not in self.known:
+                raise self.error(key, f"unknown key: {closest(key, self.known)}")
 
 
 def _type_name(value: object) -> str:
