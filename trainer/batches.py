@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,7 @@ class WindowBatches(keras.utils.PyDataset):
         self.windows, self.order, self.batch_size, self.relative = windows, order, batch_size, relative
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
+        return math.ceil(len(self.order) / self.batch_size)
 
     def __getitem__(self, number: int) -> tuple[dict[str, Float32s], Float32s]:
         return gather(self.windows, self.order[number * self.batch_size : (number + 1) * self.batch_size], self.relative)

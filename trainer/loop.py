@@ -100,15 +100,15 @@ def train(task: Task, *, checkpoint: Path, display: Display, stop_asked: Callabl
         checkpoint: file that holds the state after each epoch.
         display: told about progress.
         stop_asked: whether to stop now; a half-done epoch is dropped.
-        resume: go on from `checkpoint`.
+        resume: go on from `checkpoint`, if an epoch was complete.
 
     Raises:
-        TrainingError: the loss is not finite, there is no checkpoint to resume, or stopped before anything was learnt.
+        TrainingError: the loss is not finite, the checkpoint is of another network, or stopped before anything was learnt.
     """
     core = task.network.core
     core.compile(optimizer=_optimizer(task), loss=task.network.loss, jit_compile=task.hyper.jit)
     core.optimizer.build(core.trainable_variables)
-    progress = _restore(core, checkpoint) if resume else Progress()
+    progress = _restore(core, checkpoint) if resume and checkpoint.exists() else Progress()
     if task.keep_untrained and not progress.history:
         row = Epoch(0, math.nan, _validate(task), float(core.optimizer.learning_rate), 0.0, 0.0)
         progress.add(row, core.get_weights(), min_delta=task.hyper.min_delta)
@@ -177,7 +177,7 @@ def _require_finite(loss: float, task: Task, epoch: int) -> None:
 
 def _validate(task: Task) -> float:
     """Mean loss over the stopping span."""
-    data = batches(task.stopping, batch_size=4 * task.hyper.batch_size, relative=task.network.relative)
+    data = batches(task.stopping, batch_size=task.hyper.batch_size, relative=task.network.relative)
     return float(task.network.core.evaluate(data, verbose=0))
 
 
@@ -218,8 +218,6 @@ def _save(core: keras.Model, progress: Progress, path: Path) -> None:
 
 def _restore(core: keras.Model, path: Path) -> Progress:
     """The inverse of `_save`."""
-    if not path.exists():
-        raise TrainingError(f"{path} does not exist: no epoch was complete, so there is nothing to resume; start again without --resume")
     with np.load(path) as saved:
         state = _state(core)
         if sum(name.startswith("state_") for name in saved.files) != len(state):

@@ -1,7 +1,8 @@
 """The networks: functional Keras models made of layers and `keras.ops` only, so that `keras.models.load_model` needs nothing from here.
 
-Inputs are physical units with NaN for unknown. Masks, scaling, monotone quantiles, zero as the floor of energy and the way back to physical units all
-lie inside the graph. The LSTM is the fused kind everywhere (tanh and sigmoid, no masking, no recurrent dropout): cuDNN on a GPU, one LSTM node in ONNX.
+Inputs are physical units with NaN for unknown. Masks, scaling, monotone quantiles, zero as the floor of energy and the way back to physical units
+all lie inside the graph. The LSTM is the fused kind everywhere (tanh and sigmoid, no masking, no recurrent dropout): cuDNN on a GPU, one LSTM node
+in ONNX.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from edge_agent.contract.errors import ConfigError
 from edge_agent.contract.features import CALENDAR, FeatureBuilder, FeaturePlan
 from edge_agent.contract.schema import ROLES
 from trainer.batches import Relative
@@ -108,8 +110,8 @@ def build_seed(plan: FeaturePlan, hyper: HyperParameters, scaling: Scaling) -> N
     )
     mean = _output(unscale(core), plan, "mean")
     return Network(
-        model=keras.Model(context, mean, name="seed"),
-        core=keras.Model(context, ops.expand_dims(core, -1), name="seed_core"),
+        model=keras.Model([context], [mean], name="seed"),
+        core=keras.Model([context], ops.expand_dims(core, -1), name="seed_core"),
         relative=lambda _inputs, actual: (actual - scaling.target_mean) / scaling.target_std,
         loss=forecast_loss((), mean_weight=1.0),
     )
@@ -172,20 +174,20 @@ class _RelativeUnits:
 
 
 def _base_context(plan: FeaturePlan, context: Any, units: _RelativeUnits, hyper: HyperParameters) -> Any:
-    """Channels for the LSTM: calendar; target and covariates, zero where unknown; and for each of these whether it is known."""
-    calendar = [context[:, :, i : i + 1] for i, name in enumerate(plan.context) if name in CALENDAR]
-    at = plan.context.index("target")
-    target = units.compress(units.enter(context[:, :, at : at + 1]))
-    channels = [*calendar, *_masked(target, drop=0.0)]
-    roles = [(i, name[5:]) for i, name in enumerate(plan.context) if name.startswith("role:")]
-    for i, role in roles:
-        mean, spread = ROLE_MEAN_AND_SPREAD[role]
-        channels += _masked((context[:, :, i : i + 1] - mean) / spread, drop=hyper.channel_dropout)
+    """Channels for the LSTM: target and covariates, zero where unknown, for each of these whether it is known, and the calendar."""
+    n_calendar = len([name for name in plan.context if name in CALENDAR])
+    roles = plan.context[1 + n_calendar :]
+    if plan.context[0] != "target" or not all(name.startswith("role:") for name in roles):
+        raise ConfigError(f"the context of a base model is target, calendar, role:ROLE … in this order, not {', '.join(plan.context)}")
+    channels = [*_masked(units.compress(units.enter(context[:, :, :1])), drop=0.0), context[:, :, 1 : 1 + n_calendar]]
+    if roles:
+        mean, spread = np.array([ROLE_MEAN_AND_SPREAD[name[5:]] for name in roles], np.float32).T
+        channels += _masked((context[:, :, 1 + n_calendar :] - mean) / spread, drop=hyper.channel_dropout)
     return ops.concatenate(channels, axis=-1)
 
 
 def _masked(value: Any, *, drop: float) -> list[Any]:
-    """The value with zero where unknown, and the mask; in training a whole channel is unknown with probability `drop`."""
+    """The values with zero where unknown, and their mask; in training each channel is unknown as a whole with probability `drop`."""
     known = ops.cast(ops.logical_not(ops.isnan(value)), "float32")
     if drop:
         # the dropout scales what it keeps, so take only whether it kept it
@@ -195,14 +197,12 @@ def _masked(value: Any, *, drop: float) -> list[Any]:
 
 def _base_future(plan: FeaturePlan, future: Any, relative_anchor: Any, units: _RelativeUnits) -> Any:
     """Channels for the head: calendar and lead as they are; lags relative, and where unknown the anchor's mean."""
-    channels = []
-    for i, name in enumerate(plan.future):
-        value = future[:, :, i : i + 1]
-        if name.startswith("lag"):
-            value = units.enter(value)
-            value = units.compress(ops.where(ops.isnan(value), relative_anchor[:, :, -1:], value))
-        channels.append(value)
-    return ops.concatenate(channels, axis=-1)
+    n_plain = len([name for name in plan.future if not name.startswith("lag")])
+    if not all(name.startswith("lag") for name in plan.future[n_plain:]):
+        raise ConfigError(f"the future features of a base model end with its lags, not {', '.join(plan.future)}")
+    lags = units.enter(future[:, :, n_plain:])
+    lags = ops.where(ops.isnan(lags), relative_anchor[:, :, -1:], lags)
+    return ops.concatenate([future[:, :, :n_plain], units.compress(lags)], axis=-1)
 
 
 def _head(state: Any, features: Any, hyper: HyperParameters) -> Any:

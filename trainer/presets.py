@@ -23,6 +23,7 @@ COVARIATE_ROLES: Final = ("indoor_temperature", "indoor_humidity", "outdoor_temp
 
 
 def _flag(default: Any, text: str) -> Any:
+    """A field whose flag has this help text."""
     return field(default=default, metadata={"help": text})
 
 
@@ -36,11 +37,13 @@ class HyperParameters:
     units: int = _flag(32, "LSTM units")
     leaky_slope: float = _flag(0.1, "slope of LeakyReLU below zero")
     dropout: float = _flag(0.3, "share of the LSTM's last state dropped in training")
-    channel_dropout: float = _flag(0.2, "share of covariate channels dropped in training, so that a dead sensor costs little (base with --covariates)")
+    channel_dropout: float = _flag(0.2, "share of covariate channels dropped in training: a dead sensor must cost little")
     l2: float = _flag(0.0, "L2 penalty of the LSTM's and the last layer's weights")
     learning_rate: float = _flag(2e-3, "learning rate at the start")
     weight_decay: float = _flag(1e-3, "AdamW's weight decay; 0: plain Adam")
-    schedule: Schedule = _flag("cosine", "learning rate over time: constant, cosine to zero, exponential (a tenth by the last epoch), plateau (halved when validation stalls)")
+    schedule: Schedule = field(
+        default="cosine", metadata={"help": "learning rate over time: constant, cosine (to 0), exponential (to a tenth), plateau (halved on a stall)"}
+    )
     patience: int = _flag(6, "epochs without a better validation loss before training stops")
     min_delta: float = _flag(1e-5, "by how much the validation loss must fall to count as better")
     mean_weight: float = _flag(0.05, "weight of the mean's squared error beside the quantiles' CRPS (base)")
@@ -67,7 +70,7 @@ class HyperParameters:
 
 SEED: Final = HyperParameters(
     epochs=200,
-    batch_size=64,
+    batch_size=32,
     stride_s=0,
     units=128,
     leaky_slope=0.3,

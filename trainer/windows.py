@@ -114,8 +114,8 @@ def _too_short(series: Series, plan: FeaturePlan, empty: list[str]) -> str:
     # the two held-out parts are 8 % of the series each, and each must hold a horizon and the embargo after it
     needed = max(2.25 * plan.horizon * plan.step_s / 0.08, (plan.context_s + 3 * plan.horizon * plan.step_s) / 0.64) / DAY_S
     return (
-        f"no usable origin in the span for {', '.join(empty)}: the table covers {days:.1f} days, and at least {needed:.0f} days with the target known for "
-        f"most of the time are expected; give more --data"
+        f"no usable origin in the span for {', '.join(empty)}: the table covers {days:.1f} days, and at least "
+        f"{needed:.0f} days with the target known for most of the time are expected; give more --data"
     )
 
 
@@ -134,14 +134,14 @@ class Windows:
         self.plan = builder.plan
         self.rows = (origins - builder.series.start) // builder.series.step_s
         self.target = builder.target.astype(np.float32)
-        self._anchors = _anchors(builder, origins, on_progress) if self.plan.anchored else None
+        self.anchors = _anchors(builder, origins, on_progress) if self.plan.anchored else None
 
     def __len__(self) -> int:
         return len(self.origins)
 
     def inputs(self, picked: Ints) -> ModelInputs:
         """Model inputs of the windows numbered `picked`."""
-        return self.builder.inputs(self.origins[picked], None if self._anchors is None else self._anchors[picked])
+        return self.builder.inputs(self.origins[picked], None if self.anchors is None else self.anchors[picked])
 
     def actual(self, picked: Ints) -> Float32s:
         """What happened, `(n, horizon)`, target's unit, NaN unknown."""

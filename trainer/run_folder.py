@@ -1,0 +1,132 @@
+"""The folder that a training run leaves: nothing in it looks finished before it is.
+
+`checkpoint/started.json` says what was started, `checkpoint/state.npz` how far it came. `run.json` is written last, and only for a run that can be
+exported: its `status` is `finished`, or `interrupted` when training was stopped by hand and the best epoch so far was kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+
+from edge_agent.contract.errors import ConfigError
+from edge_agent.contract.schema import HouseSpec
+from trainer.loop import Epoch
+from trainer.windows import Windows
+
+SCHEMA_VERSION: Final = 1
+MODEL, RECORD, SAMPLES, HISTORY, HOUSE = "model.keras", "run.json", "samples.npz", "history.csv", "house.toml"
+N_SAMPLES: Final = 64
+"""Real windows left for the exporter: enough to judge an int8 graph by."""
+
+
+class RunFolder:
+    """One run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def state(self) -> Path:
+        """The training loop's checkpoint."""
+        return self.path / "checkpoint" / "state.npz"
+
+    def start(self, started: dict[str, Any], *, resume: bool) -> None:
+        """Take the folder for a new run, or check that it holds this very run and may go on.
+
+        Args:
+            started: all that decides the run's result, JSON values.
+            resume: go on with what is there.
+
+        Raises:
+            ConfigError: the folder holds another run, a finished run, or nothing to resume. The message says which, and what to do.
+        """
+        if resume:
+            self._check_same(started)
+            (self.path / RECORD).unlink(missing_ok=True)
+            return
+        if (self.path / RECORD).exists() or self._started.exists():
+            raise ConfigError(f"{self.path} holds a run already: go on with it by --resume, or choose another folder with --out")
+        self.state.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self._started, started)
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Write `run.json`, which makes the run usable."""
+        write_json(self.path / RECORD, {"schema_version": SCHEMA_VERSION, **record})
+
+    def write_model(self, model: keras.Model) -> None:
+        """Write `model.keras`, whole or not at all."""
+        partial = self.path / "partial.keras"
+        model.save(partial)
+        partial.replace(self.path / MODEL)
+
+    def write_house(self, text: str) -> None:
+        """Write the house description that the run was made with."""
+        (self.path / HOUSE).write_text(text, encoding="utf-8")
+
+    def write_history(self, history: Iterable[Epoch]) -> None:
+        """Write one row per epoch."""
+        with (self.path / HISTORY).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [f.name for f in fields(Epoch)])
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in history)
+
+    def write_samples(self, windows: Windows, house: HouseSpec, sensor: str) -> None:
+        """Write real windows for the exporter's checks: one stretch of the sensors that the plan reads, and origins in it.
+
+        The stretch reaches `plan.history_s` before its first origin (NaN where the series has nothing) and a horizon past its last.
+        """
+        plan = windows.plan
+        picked = windows.origins[np.unique(np.linspace(0, len(windows) - 1, min(N_SAMPLES, len(windows))).astype(int))]
+        first, last = int(picked[0]) - plan.history_s, int(picked[-1]) + plan.horizon * plan.step_s
+        stretch = windows.builder.series.select(plan.sensors(house)).between(first, last)
+        np.savez_compressed(
+            self.path / SAMPLES,
+            values_0=stretch.values,
+            grid_0=np.array([stretch.start, stretch.step_s], np.int64),
+            features_0=np.array([[f.name, f.role] for f in stretch.features]),
+            names_0=np.array([sensor, house.time_zone]),
+            origins_0=picked,
+        )
+
+    @property
+    def _started(self) -> Path:
+        return self.path / "checkpoint" / "started.json"
+
+    def _check_same(self, started: dict[str, Any]) -> None:
+        if not self._started.exists():
+            raise ConfigError(f"{self.path} holds no run to resume: start it without --resume")
+        if (self.path / RECORD).exists() and json.loads((self.path / RECORD).read_text(encoding="utf-8")).get("status") == "finished":
+            raise ConfigError(f"{self.path} holds a finished run, there is nothing to resume: choose another folder with --out")
+        before = json.loads(self._started.read_text(encoding="utf-8"))
+        other = sorted(key for key in before.keys() | started.keys() if before.get(key) != started.get(key))
+        if other:
+            said = "; ".join(f"{key} was {before.get(key)!r} and is now {started.get(key)!r}" for key in other)
+            raise ConfigError(f"{self.path} was started differently: {said}. Resume with the flags and data it was started with")
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write `data` so that a reader, or a crash, sees the old file or the new one and nothing between. NaN becomes null."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(_without_nan(data), file, indent=2, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
