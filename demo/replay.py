@@ -112,8 +112,8 @@ def _payload(fields: list[_Field], row: int, unix_s: int) -> str:
     return json.dumps(state)
 
 
-class Publisher:
-    """Publishes with QoS 1 and a bounded number of messages in flight, so that a slow broker slows the replay and loses nothing.
+class Connection:
+    """A connection to the broker that publishes with QoS 1 and a bounded number of messages in flight: a slow broker slows it down and loses nothing.
 
     A message of its own comes back now and then: amqtt acknowledges what it has yet to hand out, and forgets that when its sender disconnects.
     Works in the caller's thread: paho's network thread would share the interpreter with it and halve the rate.
@@ -132,16 +132,12 @@ class Publisher:
         self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name)
         self.client.max_inflight_messages_set(max_inflight)
         self.client.on_publish = self._on_publish
-        self.client.on_message = self._on_message
         try:
             self.client.connect(host, port)
         except OSError as err:
             raise ServiceError(f"no broker answers at {self.where} ({err}): start one, or leave --broker away") from err
-        self._wait(self.client.is_connected)
-        subscribed: list[object] = []
-        self.client.on_subscribe = lambda *args: subscribed.append(args)
-        self.client.subscribe(self.echo_topic, qos=1)
-        self._wait(lambda: bool(subscribed))
+        self.wait(self.client.is_connected, what="greeting")
+        self.listen(self.echo_topic, self._on_echo)
 
     def __enter__(self) -> Self:
         return self
@@ -149,11 +145,13 @@ class Publisher:
     def __exit__(self, *_: object) -> None:
         self.client.disconnect()
 
-    def _on_publish(self, *_: object) -> None:
-        self.inflight -= 1
-
-    def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
-        self.handed_out = int(message.payload)
+    def listen(self, topic: str, hear: Callable[[str], None]) -> None:
+        """Call `hear` with the payload of every message on `topic`, whenever this connection is at work. Raises as `publish`."""
+        granted: list[object] = []
+        self.client.on_subscribe = lambda *args: granted.append(args)
+        self.client.message_callback_add(topic, lambda _client, _data, message: hear(message.payload.decode()))
+        self.client.subscribe(topic, qos=1)
+        self.wait(lambda: bool(granted), what="answer to a subscription")
 
     def publish(self, topic: str, payload: str) -> None:
         """Hand one message to the broker; waits while too many are under way.
@@ -170,12 +168,19 @@ class Publisher:
         """Wait until the broker has handed out every message to its subscribers. Raises as `publish`."""
         self.handed_out = -1
         self._send(self.echo_topic, str(self.published))
-        self._wait(lambda: self.handed_out == self.published)
+        self.wait(lambda: self.handed_out == self.published, what="movement")
 
-    def _send(self, topic: str, payload: str) -> None:
-        self._wait(lambda: self.inflight < self.max_inflight)
-        self.inflight += 1
-        self.client.publish(topic, payload, qos=1)
+    def wait(self, done: Callable[[], bool], *, what: str, timeout_s: float = STALL_S) -> None:
+        """Serve the connection until `done`.
+
+        Raises:
+            ServiceError: the broker went away, or there was no `what` for `timeout_s`.
+        """
+        end = time.monotonic() + timeout_s
+        while not done():
+            self._serve(0.1)
+            if time.monotonic() > end:
+                raise ServiceError(f"broker {self.where}: no {what} for {timeout_s:g} s: see the logs of the broker and of whoever should speak")
 
     def rest(self, seconds: float) -> None:
         """Let time pass with the connection kept alive. Raises as `publish`."""
@@ -183,35 +188,42 @@ class Publisher:
         while (left := end - time.monotonic()) > 0:
             self._serve(left)
 
-    def _wait(self, done: Callable[[], bool]) -> None:
-        end = time.monotonic() + STALL_S
-        while not done():
-            self._serve(0.1)
-            if time.monotonic() > end:
-                raise ServiceError(f"the broker at {self.where} has moved no message for {STALL_S:g} s: see its log")
+    def _send(self, topic: str, payload: str) -> None:
+        self.wait(lambda: self.inflight < self.max_inflight, what="acknowledgement")
+        self.inflight += 1
+        self.client.publish(topic, payload, qos=1)
+
+    def _on_publish(self, *_: object) -> None:
+        self.inflight -= 1
+
+    def _on_echo(self, payload: str) -> None:
+        self.handed_out = int(payload)
 
     def _serve(self, timeout_s: float) -> None:
-        """Read and write what is due on the connection."""
+        """Read and write what is due."""
         outcome = self.client.loop(min(timeout_s, 1.0))
         if outcome != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise ServiceError(f"the broker at {self.where} closed the connection ({mqtt.error_string(outcome)}): does it allow anonymous clients?")
+            raise ServiceError(f"broker {self.where}: closed the connection ({mqtt.error_string(outcome)}): does it allow anonymous clients?")
 
 
 def replay(
     series: Series,
     house: HouseSpec,
+    connection: Connection,
     *,
-    broker: tuple[str, int],
     speed: float = float("inf"),
     counter_decimals: int | None = None,
     before_step: Callable[[int], None] = lambda _unix_s: None,
 ) -> int:
     """Publish `series` as messages of the devices of `house`.
 
+    A broker keeps only so many messages for a reader that is slower than this (Mosquitto: 1,000, `max_queued_messages`) and drops the rest: raise
+    that limit, or wait for the reader in `before_step`.
+
     Args:
         series: what happened.
         house: topics and fields.
-        broker: host and port.
+        connection: where to publish.
         speed: seconds of the series in a second; as fast as the broker takes them when infinite.
         counter_decimals: as for `messages`.
         before_step: called with the time of each step edge before its messages go out: to show progress, or to wait for who listens.
@@ -220,16 +232,15 @@ def replay(
         How many messages the broker took and handed out.
 
     Raises:
-        ServiceError: no broker, or it stopped answering.
+        ServiceError: the broker went away, or moves nothing any more.
     """
     begun, count, last = time.monotonic(), 0, series.start - 1
-    with Publisher(*broker) as publisher:
-        for message in messages(series, house, counter_decimals=counter_decimals):
-            if message.time > last:
-                last = message.time
-                publisher.rest(begun + (last - series.start) / speed - time.monotonic())
-                before_step(last)
-            publisher.publish(message.topic, message.payload)
-            count += 1
-        publisher.flush()
+    for message in messages(series, house, counter_decimals=counter_decimals):
+        if message.time > last:
+            last = message.time
+            connection.rest(begun + (last - series.start) / speed - time.monotonic())
+            before_step(last)
+        connection.publish(message.topic, message.payload)
+        count += 1
+    connection.flush()
     return count

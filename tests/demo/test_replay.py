@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from demo.broker import embedded_broker
-from demo.replay import CLOSING_S, messages, replay
+from demo.replay import CLOSING_S, Connection, messages, replay
 from demo.simulate import simulate_house, simulated_house
 from edge_agent.contract.errors import ServiceError
 from edge_agent.contract.schema import parse_house
@@ -44,6 +44,13 @@ name = "noise"
 role = "other"
 topic = "random/number"
 """
+
+
+@pytest.fixture
+def embedded(tmp_path):
+    """An embedded broker."""
+    with embedded_broker(tmp_path / "broker.log") as broker:
+        yield broker
 
 
 def house_and_series(values):
@@ -166,61 +173,73 @@ def test_energy_unknown_for_longer_than_the_hold_time_stays_unknown():
     np.testing.assert_allclose(seen[51:, 0], series.values[51:, 0], rtol=1e-9, atol=2e-9)
 
 
-def listen(paho_client, host, port, heard):
-    from paho.mqtt.enums import CallbackAPIVersion
-
-    ready = []
-    client = paho_client.Client(CallbackAPIVersion.VERSION2)
-    client.on_message = lambda _c, _d, message: heard.append((message.topic, message.payload.decode()))
-    client.on_subscribe = lambda *_: ready.append(True)
-    client.connect(host, port)
-    client.subscribe([("zigbee2mqtt/#", 1)])
-    client.loop_start()
-    return client, ready
-
-
-def check_every_message_arrives(host, port, eventually):
-    from paho.mqtt import client as paho_client
-
+def check_every_message_arrives(host, port):
     house, series, heard = simulated_house(), simulate_house(1, 2), []
-    client, ready = listen(paho_client, host, port, heard)
-    eventually(lambda: ready)
-    count = replay(series, house, broker=(host, port))
-    eventually(lambda: len(heard) >= count)
-    client.disconnect()
-    client.loop_stop()
-    assert heard == [(m.topic, m.payload) for m in messages(series, house)]
+    expected = [(m.topic, m.payload) for m in messages(series, house)]
+    with Connection(host, port) as listener, Connection(host, port) as speaker:
+        for topic in {sensor.topic for sensor in house.sensors}:
+            listener.listen(topic, lambda payload, topic=topic: heard.append((topic, payload)))
+        assert replay(series, house, speaker) == len(expected)
+        listener.wait(lambda: len(heard) >= len(expected), what="message")
+    assert heard == expected
 
 
-def test_every_message_arrives_through_the_embedded_broker(tmp_path, eventually):
-    with embedded_broker(tmp_path / "broker.log") as broker:
-        check_every_message_arrives(broker.host, broker.port, eventually)
+def test_every_message_arrives_through_the_embedded_broker(embedded):
+    check_every_message_arrives(embedded.host, embedded.port)
 
 
 @pytest.mark.broker
-def test_every_message_arrives_through_mosquitto(make_broker, eventually):
-    check_every_message_arrives("127.0.0.1", make_broker(extra=["max_queued_messages 0"]).port, eventually)
+def test_every_message_arrives_through_mosquitto(make_broker):
+    check_every_message_arrives("127.0.0.1", make_broker(extra=["max_queued_messages 0"]).port)
 
 
-def test_replay_tells_each_step_edge_before_its_messages(tmp_path):
+def test_replay_tells_each_step_edge_before_its_messages(embedded):
     series, edges = simulate_house(1, 1), []
-    with embedded_broker(tmp_path / "broker.log") as broker:
-        replay(series, simulated_house(), broker=(broker.host, broker.port), before_step=edges.append)
+    with Connection(embedded.host, embedded.port) as connection:
+        replay(series, simulated_house(), connection, before_step=edges.append)
     assert edges == [*series.times.tolist(), series.end, series.end + CLOSING_S]
 
 
-def test_replay_says_when_no_broker_answers():
+class Recorder:
+    """Stands in for a connection, and notes what it is asked to do."""
+
+    def __init__(self):
+        self.rests, self.published = [], []
+
+    def rest(self, seconds):
+        self.rests.append(seconds)
+
+    def publish(self, topic, payload):
+        self.published.append((topic, payload))
+
+    def flush(self):
+        pass
+
+
+def test_replay_keeps_the_speed_it_was_given(monkeypatch):
+    monkeypatch.setattr("demo.replay.time.monotonic", lambda: 1000.0)
+    house, series = house_and_series([[60.0, 20.5, 45.0, 7.0], [30.0, 21.0, 44.0, 8.0]])
+    recorder = Recorder()
+    replay(series, house, recorder, speed=100.0)
+    assert recorder.rests == pytest.approx([0.0, 6.0, 12.0, 12.3])  # edges at 0, 600 and 1200 s, and the closing message at 1230 s
+
+
+def test_connection_says_when_no_broker_answers():
     with pytest.raises(ServiceError, match=r"no broker answers at 127\.0\.0\.1:1"):
-        replay(simulate_house(1, 1), simulated_house(), broker=("127.0.0.1", 1))
+        Connection("127.0.0.1", 1)
 
 
-def test_replay_says_when_the_broker_goes_away(tmp_path):
-    with embedded_broker(tmp_path / "broker.log") as broker:
+def test_wait_says_what_it_waited_for(embedded):
+    with Connection(embedded.host, embedded.port) as connection, pytest.raises(ServiceError, match=r"no forecast for 0\.2 s"):
+        connection.wait(lambda: False, what="forecast", timeout_s=0.2)
 
-        def stop_at_noon(time):
-            if time == series.start + 12 * 3600:
-                broker.stop()
 
-        series = simulate_house(1, 1)
-        with pytest.raises(ServiceError, match="closed the connection"):
-            replay(series, simulated_house(), broker=(broker.host, broker.port), before_step=stop_at_noon)
+def test_replay_says_when_the_broker_goes_away(embedded):
+    series = simulate_house(1, 1)
+
+    def stop_at_noon(time):
+        if time == series.start + 12 * 3600:
+            embedded.stop()
+
+    with Connection(embedded.host, embedded.port) as connection, pytest.raises(ServiceError, match="closed the connection"):
+        replay(series, simulated_house(), connection, before_step=stop_at_noon)
