@@ -14,7 +14,13 @@ from trainer.baselines import CLIMATOLOGY, actual_values
 
 DAY_S = 86_400
 HOUSE = parse_house(
-    'site = "h"\ntime_zone = "UTC"\nstep = 3600\n[[targets]]\nname = "energy"\nsensor = "mains"\n[[sensors]]\nname = "mains"\nrole = "energy"\ncolumn = "wh"',
+    """
+    site = "h"
+    time_zone = "UTC"
+    step = 3600
+    targets = [{ name = "energy", sensor = "mains" }]
+    sensors = [{ name = "mains", role = "energy", column = "wh" }]
+    """,
     source="test",
 )
 
