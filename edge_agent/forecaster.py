@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from edge_agent.contract.baseline import QUANTILE_LEVELS
 from edge_agent.contract.bundle import Bundle, Golden
-from edge_agent.contract.calibration import Calibration, identity
+from edge_agent.contract.calibration import identity, publish
 from edge_agent.contract.errors import BundleError, DataError
 from edge_agent.contract.features import CALENDAR, FeatureBuilder, FeaturePlan, ModelInputs
 from edge_agent.contract.forecast import Forecast, Grade, Total
@@ -30,7 +30,6 @@ GOLDEN_TOLERANCE: Final = 1e-3
 MIN_KNOWN_SHARE: Final = 0.5
 """A model whose target is known for less of its context is not asked."""
 FULL_KNOWN_SHARE: Final = 0.9
-ZERO_ENERGY: Final = 0.0
 
 
 class Model:
@@ -89,14 +88,6 @@ def golden_run(model: Model, golden: Golden) -> tuple[Floats, Floats]:
     builder = FeatureBuilder(plan, golden.series, target=golden.target, zone=ZoneInfo(golden.time_zone))
     quantiles, mean = publish(*model.run(builder.inputs(np.array([golden.origin], np.int64))), model.bundle.manifest.calibration, plan)
     return quantiles[0], mean[0]
-
-
-def publish(quantiles: Floats | None, mean: Floats, calibration: Calibration, plan: FeaturePlan) -> tuple[Floats, Floats]:
-    """Published quantiles `(n, horizon, n_levels)` and mean `(n, horizon)` from a model's output: calibrated, ascending, energy never negative."""
-    published = np.sort(calibration.apply(quantiles, mean, plan.quantile_levels), axis=-1)
-    if plan.unit == "Wh":
-        return np.maximum(published, ZERO_ENERGY), np.maximum(mean, ZERO_ENERGY)
-    return published, mean
 
 
 class Forecaster:

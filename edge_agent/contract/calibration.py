@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.contract.errors import ConfigError
+from edge_agent.contract.features import FeaturePlan
 
 Floats = npt.NDArray[np.float64]
 
@@ -82,6 +83,14 @@ class Calibration:
         if any(t.ndim != 2 or not np.isfinite(t).all() or (np.diff(t, axis=-1) < 0).any() for t in tables):
             raise ConfigError("calibration holds levels that are not finite and ascending: export the model again")
         return calibration
+
+
+def publish(quantiles: Floats | None, mean: Floats, calibration: Calibration, plan: FeaturePlan) -> tuple[Floats, Floats]:
+    """Published quantiles `(n, horizon, n_levels)` and mean `(n, horizon)` from a model's output: calibrated, ascending, energy never negative."""
+    published = np.sort(calibration.apply(quantiles, mean, plan.quantile_levels), axis=-1)
+    if plan.unit == "Wh":
+        return np.maximum(published, 0.0), np.maximum(mean, 0.0)
+    return published, mean
 
 
 def identity(levels: tuple[float, ...]) -> Calibration:
