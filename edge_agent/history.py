@@ -240,6 +240,12 @@ class History:
         flat = np.fromiter(chain.from_iterable(rows), np.float64, 2 * len(rows)).reshape(-1, 2)
         values[flat[:, 0].astype(np.int64)] = flat[:, 1]
 
+    def bounds(self) -> tuple[int, int] | None:
+        """Start of the first and of the last step stored for any sensor, unix s; None when there is none."""
+        with self._errors("read"):
+            first, last = self._db.execute("SELECT min(time), max(time) FROM steps").fetchone()
+        return None if first is None else (first, last)
+
     def readings_since(self, time: float) -> list[Reading]:
         """Readings of `time` (unix s) and later, oldest first, the buffered ones included."""
         self.commit()

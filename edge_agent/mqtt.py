@@ -139,6 +139,11 @@ class BrokerLink:
         """Whether the connection speaks MQTT 5."""
         return bool(self._client.protocol == MQTTProtocolVersion.MQTTv5)
 
+    def state(self) -> dict[str, Any]:
+        """What `health` tells about the connection."""
+        version = "5" if self.is_mqtt5 else "3.1.1"
+        return {"version": version, "dropped": self.dropped, "failed_attempts": self.failed_attempts, "refused_topics": sorted(self.refused)}
+
     # own messages
 
     def publish(self, topic: str, payload: str | bytes, *, retain: bool = False, lifetime_s: float | None = None) -> None:

@@ -23,6 +23,7 @@ class RecentSteps:
             keep_s: seconds that must stay readable.
         """
         self.features, self.step_s = features, step_s
+        self.keep_s = keep_s
         self._keep = keep_s // step_s
         self._column = {feature.name: i for i, feature in enumerate(features)}
         # twice what is kept, so that the whole is moved once in `keep` steps

@@ -1,0 +1,88 @@
+"""The command `hearthcast-agent`. What a subcommand needs is imported when it runs: start-up time is a measured figure."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_agent import __version__
+from edge_agent.contract.errors import HearthcastError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 1 the run failed, 2 bad arguments or configuration."""
+    options = _parser().parse_args(arguments)
+    try:
+        from edge_agent import commands
+
+        for line in getattr(commands, options.command)(options):
+            print(line, flush=True)
+    except HearthcastError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return err.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `hearthcast-agent report | head`
+        sys.stderr.close()
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hearthcast-agent", description="Forecasts this home's next day from its sensors, over MQTT.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="read sensors and publish forecasts until stopped")
+    _add_common(run, command="run")
+    run.add_argument("--bundle", dest="bundles", type=Path, nargs="+", metavar="DIR", help="model bundles, one a target; none: climatology only")
+    run.add_argument("--replay-clock", action="store_true", default=None, help="take the time from the messages: recorded days at any speed")
+    run.add_argument("--allow-unsigned", action="store_true", default=None, help="accept bundles that nobody trusted has signed")
+    run.add_argument("--discovery", choices=("device", "single", "off"), help="form of Home Assistant discovery (default: device)")
+
+    doctor = commands.add_parser("doctor", help="listen for a while and tell which sensors deliver, and what is wrong with them")
+    _add_common(doctor, command="doctor")
+    doctor.add_argument("--seconds", type=float, default=60.0, help="how long to listen at most (default: 60)")
+
+    report = commands.add_parser("report", help="the last forecasts and how they turned out")
+    _add_common(report, command="report")
+    report.add_argument("--days", type=int, default=7, help="how many days back (default: 7)")
+
+    history = commands.add_parser("history", help="what the agent remembers").add_subparsers(required=True, metavar="WHAT")
+    export = history.add_parser("export", help="closed steps as CSV, in the form that hearthcast-train --data reads")
+    _add_common(export, command="history_export")
+    export.add_argument("--out", type=Path, metavar="FILE", help="write here instead of to standard output")
+
+    _add_keys(commands.add_parser("keys", help="keys that sign bundles, and keys that are trusted"))
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, command: str) -> None:
+    parser.set_defaults(command=command)
+    parser.add_argument("--house", type=Path, required=True, metavar="FILE", help="house.toml: the house's sensors and targets")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="agent.toml: broker, topics, schedule; flags override it")
+    parser.add_argument("--broker", metavar="HOST:PORT", help="MQTT broker (default: 127.0.0.1:1883)")
+    parser.add_argument("--username", help="user name at the broker")
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="file that holds the broker's password")
+    parser.add_argument(
+        "--state-dir", type=Path, metavar="DIR", help="where the history lies (default: $STATE_DIRECTORY or ~/.local/state/hearthcast)"
+    )
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    keys = parser.add_subparsers(required=True, metavar="WHAT")
+    new = keys.add_parser("new", help="make a signing key; prints its public half")
+    new.set_defaults(command="keys_new")
+    new.add_argument("file", type=Path, help="the private key; its public half goes beside it (.pub)")
+    trust = keys.add_parser("trust", help="accept bundles signed by this key")
+    trust.set_defaults(command="keys_trust")
+    trust.add_argument("file", type=Path, help="a .pub file")
+    trust.add_argument("--system", action="store_true", help="for every user of this machine, the service included (needs root)")
+    keys.add_parser("show", help="the keys this machine trusts").set_defaults(command="keys_show")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

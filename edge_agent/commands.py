@@ -1,0 +1,143 @@
+"""What each subcommand does: a function of the parsed options that yields lines to print."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+import threading
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from edge_agent.config import Settings, read_settings
+from edge_agent.contract.errors import ConfigError, ServiceError
+from edge_agent.contract.schema import HouseSpec, read_house
+
+HISTORY = "history.db"
+SETTING_FLAGS = ("broker", "username", "password_file", "state_dir", "log_level", "bundles", "replay_clock", "allow_unsigned", "discovery")
+
+
+def run(options: Namespace) -> Iterator[str]:
+    """The service, until SIGTERM or SIGINT."""
+    from edge_agent.history import History
+    from edge_agent.mqtt import BrokerLink
+    from edge_agent.publisher import base_of
+    from edge_agent.service import Service, load_forecasters, subscriptions
+
+    house, settings = _house_and_settings(options)
+    if not any(sensor.topic for sensor in house.sensors):
+        raise ConfigError(f"{options.house}: no sensor has a 'topic': the agent reads sensors over MQTT, give each its topic and field")
+    link = BrokerLink(
+        settings.broker,
+        client_id=settings.broker.client_id or f"hearthcast-{house.site}",
+        status_topic=f"{base_of(house, settings)}/status",
+        subscriptions=subscriptions(house, settings),
+        lossless=settings.replay_clock,
+    )
+    service = Service(house, settings, forecasters=load_forecasters(house, settings), history=History(settings.state_dir / HISTORY), link=link)
+
+    def stop(*_: object) -> None:
+        service.stop_requested = True
+
+    def crashed(args: threading.ExceptHookArgs) -> None:
+        service.crash = args.exc_value
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    threading.excepthook = crashed
+    service.run()
+    yield from ()
+
+
+def doctor(options: Namespace) -> Iterator[str]:
+    """Which sensors deliver, and what is wrong with them."""
+    from edge_agent.doctor import examine
+
+    house, settings = _house_and_settings(options)
+    yield from examine(house, settings, history_path=settings.state_dir / HISTORY, seconds=options.seconds)
+
+
+def report(options: Namespace) -> Iterator[str]:
+    """The last forecasts and how they turned out."""
+    from edge_agent.history import History
+    from edge_agent.report import report_lines
+
+    house, settings = _house_and_settings(options)
+    with History(_existing(settings)) as history:
+        yield from report_lines(house, history, days=options.days)
+
+
+def history_export(options: Namespace) -> Iterator[str]:
+    """Closed steps as CSV."""
+    from edge_agent.history import History
+    from edge_agent.report import write_csv
+
+    house, settings = _house_and_settings(options)
+    with History(_existing(settings)) as history, _output(options.out) as file:
+        rows = write_csv(house, history, file)
+    if options.out is not None:
+        yield f"{rows} steps written to {options.out}"
+
+
+def keys_new(options: Namespace) -> Iterator[str]:
+    """Make a signing key."""
+    from edge_agent.contract import signing
+
+    yield signing.create_key(options.file)
+
+
+def keys_trust(options: Namespace) -> Iterator[str]:
+    """Accept bundles signed by a key."""
+    from edge_agent.contract import signing
+
+    try:
+        public = options.file.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{options.file}: cannot be read ({err}); give the .pub file of the key that signs your bundles") from err
+    folder = signing.SYSTEM_KEYS if options.system else signing.trusted_folders()[-1]
+    yield f"trusted: {signing.trust(public, folder=folder, name=options.file.stem)}"
+
+
+def keys_show(_options: Namespace) -> Iterator[str]:
+    """The keys this machine trusts."""
+    import base64
+
+    from edge_agent.contract import signing
+
+    keys = signing.trusted_keys()
+    for key, path in keys.items():
+        yield f"{base64.b64encode(key).decode()}  {path}"
+    if not keys:
+        folders = " and ".join(str(folder) for folder in signing.trusted_folders())
+        yield f"no key is trusted: none lies in {folders}; add one with hearthcast-agent keys trust FILE.pub"
+
+
+def _house_and_settings(options: Namespace) -> tuple[HouseSpec, Settings]:
+    flags = {name: getattr(options, name, None) for name in SETTING_FLAGS}
+    settings = read_settings(options.config, flags=flags)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    return read_house(options.house), settings
+
+
+def _existing(settings: Settings) -> Path:
+    """The history's path; opening it must not make an empty one."""
+    path = settings.state_dir / HISTORY
+    if not path.exists():
+        raise ServiceError(f"{path}: there is no history yet; start the agent first, or name its folder with --state-dir")
+    return path
+
+
+@contextlib.contextmanager
+def _output(path: Path | None) -> Iterator[TextIO]:
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        file = path.open("w", encoding="utf-8", newline="")
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be written ({err.strerror}); name another file with --out") from err
+    with file:
+        yield file

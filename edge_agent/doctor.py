@@ -1,0 +1,164 @@
+"""Listens for a while and says, sensor by sensor, whether what `house.toml` promises arrives, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from edge_agent.config import Settings
+from edge_agent.contract.errors import ConfigError, ServiceError
+from edge_agent.contract.localtime import DAY_S, iso_utc
+from edge_agent.contract.schema import HouseSpec, Sensor
+from edge_agent.contract.units import unit_named
+from edge_agent.history import History
+from edge_agent.mqtt import BrokerLink, Message
+from edge_agent.reading import Reading
+from edge_agent.zigbee import Decoder
+
+CONNECT_S: Final = 10.0
+LOOK_BACK_S: Final = 60 * DAY_S
+
+
+@dataclass
+class Seen:
+    """What was heard of one house."""
+
+    messages: dict[str, int] = field(default_factory=dict)
+    """By topic."""
+    readings: dict[str, Reading] = field(default_factory=dict)
+    """The newest of each sensor."""
+    timed_topics: set[str] = field(default_factory=set)
+    """Topics whose messages say when they were true."""
+    exposes: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Units that Zigbee2MQTT tells, by (topic, property)."""
+
+
+def examine(house: HouseSpec, settings: Settings, *, history_path: Path, seconds: float) -> Iterator[str]:
+    """Lines of the report, the first before the listening starts.
+
+    Raises:
+        ServiceError: no connection to the broker.
+    """
+    decoder = Decoder(house, base_topic=settings.zigbee2mqtt_topic)
+    devices_topic = f"{settings.zigbee2mqtt_topic}/bridge/devices"
+    link = BrokerLink(
+        settings.broker,
+        client_id=f"hearthcast-{house.site}-doctor",
+        status_topic=None,
+        subscriptions=[*decoder.topics, devices_topic],
+    )
+    link.start()
+    try:
+        if not link.connected.wait(CONNECT_S):
+            raise ServiceError(f"broker {settings.broker.host}:{settings.broker.port}: {link.problem or 'no answer'}")
+        version = "5" if link.is_mqtt5 else "3.1.1"
+        yield f"connected to {settings.broker.host}:{settings.broker.port} (MQTT {version}); listening for at most {seconds:g} s"
+        seen = _listen(link, decoder, house, devices_topic, seconds)
+    finally:
+        link.stop()
+    days = known_days(house, history_path)
+    yield from describe(house, decoder, seen, days=days, now=time.time())
+
+
+def _listen(link: BrokerLink, decoder: Decoder, house: HouseSpec, devices_topic: str, seconds: float) -> Seen:
+    """Until every sensor has delivered, or the time is up."""
+    seen, end = Seen(), time.monotonic() + seconds
+    wanted = {sensor.name for sensor in house.sensors if sensor.topic is not None}
+    while time.monotonic() < end and not wanted <= seen.readings.keys():
+        message = link.get(max(end - time.monotonic(), 0.0))
+        if message is None:
+            continue
+        if message.topic == devices_topic:
+            seen.exposes = units_told(message.payload, base_topic=devices_topic.removesuffix("/bridge/devices"))
+        else:
+            note(seen, decoder, message)
+    return seen
+
+
+def note(seen: Seen, decoder: Decoder, message: Message) -> None:
+    """Take one message in."""
+    readings = decoder.decode(message.topic, message.payload, received_at=message.received_at, retained=message.retained)
+    seen.messages[message.topic] = seen.messages.get(message.topic, 0) + 1
+    for reading in readings:
+        seen.readings[reading.sensor] = reading
+        if reading.time != message.received_at:
+            seen.timed_topics.add(message.topic)
+
+
+def units_told(payload: bytes, *, base_topic: str) -> dict[tuple[str, str], str]:
+    """Units in Zigbee2MQTT's `bridge/devices`, by (topic, property); empty when it is not of the known form."""
+    units: dict[tuple[str, str], str] = {}
+
+    def walk(topic: str, exposes: Any) -> None:
+        for expose in exposes or ():
+            if "unit" in expose and "property" in expose:
+                units[topic, expose["property"]] = expose["unit"]
+            walk(topic, expose.get("features"))
+
+    try:
+        for device in json.loads(payload):
+            walk(f"{base_topic}/{device['friendly_name']}", (device.get("definition") or {}).get("exposes"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
+    return units
+
+
+def known_days(house: HouseSpec, path: Path) -> dict[str, float]:
+    """Days known of each sensor among the last 60; empty without a history."""
+    if not path.exists():
+        return {}
+    with History(path) as history:
+        last = history.last_closed()
+        if last is None:
+            return {}
+        end = last + house.step_s
+        known = np.isfinite(history.series(house.features, end - LOOK_BACK_S, end, house.step_s).values).sum(axis=0)
+    return {feature.name: float(count) * house.step_s / DAY_S for feature, count in zip(house.features, known, strict=True)}
+
+
+def describe(house: HouseSpec, decoder: Decoder, seen: Seen, *, days: dict[str, float], now: float) -> Iterator[str]:
+    """The report: a line a sensor, then what is wrong."""
+    problems = []
+    for sensor in house.sensors:
+        reading = seen.readings.get(sensor.name)
+        value = "nothing yet" if reading is None else f"{reading.value:.6g} {_unit(sensor)}, {max(now - reading.time, 0):.0f} s old"
+        yield f"  {sensor.name:24s} {value:32s} {days.get(sensor.name, 0.0):5.1f} of the last 60 days known"
+        problems += list(_problems(sensor, seen))
+    problems += [f"{who}: {why} ({n} times)" for (who, why), n in decoder.rejected.items()]
+    if decoder.is_bridge_online is False:
+        problems.append("Zigbee2MQTT says that it is offline")
+    yield ""
+    yield from (f"problem: {problem}" for problem in problems)
+    yield f"{len(seen.readings)} of {len(house.sensors)} sensors delivered, {len(problems)} problems ({iso_utc(now)})"
+
+
+def _unit(sensor: Sensor) -> str:
+    return unit_named(sensor.topic_unit).canonical
+
+
+def _problems(sensor: Sensor, seen: Seen) -> Iterator[str]:
+    if sensor.topic is None:
+        yield f"{sensor.name}: has no topic, the agent cannot read it"
+        return
+    if sensor.name not in seen.readings:
+        heard = seen.messages.get(sensor.topic, 0)
+        why = f"{heard} messages, none with a usable {sensor.field!r}" if heard else "no message; sensors that report on change may take an hour"
+        yield f"{sensor.name}: {sensor.topic}: {why}"
+    elif sensor.topic not in seen.timed_topics and sensor.field is not None:
+        yield f"{sensor.name}: messages say no time, arrival counts; set advanced.last_seen = ISO_8601 in Zigbee2MQTT"
+    told = seen.exposes.get((sensor.topic, sensor.field or ""))
+    if told is not None and not _same_unit(told, sensor.topic_unit):
+        yield f"{sensor.name}: Zigbee2MQTT says {told!r}, house.toml says topic_unit = {sensor.topic_unit!r}"
+
+
+def _same_unit(told: str, configured: str) -> bool:
+    try:
+        return unit_named(told) == unit_named(configured)
+    except ConfigError:
+        return True  # a unit that we do not know proves nothing

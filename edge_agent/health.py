@@ -1,0 +1,129 @@
+"""How the agent is: what it published, what it could not use, and what its owner should look at."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from edge_agent.contract.forecast import Forecast
+from edge_agent.contract.localtime import iso_utc
+from edge_agent.contract.schema import HouseSpec
+from edge_agent.reading import Reading
+
+log = logging.getLogger(__name__)
+
+SCHEMA: Final = 1
+REPORT_EVERY_S: Final = 3600.0
+
+
+class Health:
+    """Counts while the agent runs; a payload on demand."""
+
+    def __init__(self, house: HouseSpec) -> None:
+        self.house = house
+        self.messages = 0
+        self.forecasts = 0
+        self.repairs = 0
+        self.failures: Counter[str] = Counter()
+        """Failed attempts by what failed (`forecast energy`, `history`)."""
+        self.rejected: Counter[str] = Counter()
+        """Unusable values since the start, by `sensor or topic: reason`."""
+        self._failing: dict[str, str] = {}
+        self._waiting: dict[str, str] = {}
+        self._grades: dict[str, str] = {}
+        self._last_seen: dict[str, float | None] = {s.name: None for s in house.sensors if s.topic is not None}
+        self._watched_since: float | None = None
+        self._unreported: Counter[str] = Counter()
+        self._reported_at: float | None = None
+
+    def saw(self, readings: Iterable[Reading]) -> None:
+        """Take note of who is alive; a snapshot of unknown age proves nothing."""
+        for reading in readings:
+            last = self._last_seen.get(reading.sensor)
+            if not reading.retained and (last is None or reading.time > last):
+                self._last_seen[reading.sensor] = reading.time
+
+    def forecast_done(self, forecast: Forecast) -> None:
+        """A forecast of this target went out."""
+        self.forecasts += 1
+        self._grades[forecast.target] = forecast.grade
+        self._waiting.pop(forecast.target, None)
+        self.works(f"forecast {forecast.target}")
+
+    def forecast_waits(self, target: str, why: str) -> None:
+        """There is nothing to forecast this target from yet."""
+        self._waiting[target] = why
+
+    def fails(self, what: str, error: Exception) -> None:
+        """Count a failure; log it with its traceback when it is another one than last time."""
+        self.failures[what] += 1
+        message = f"{type(error).__name__}: {error}"
+        if self._failing.get(what) != message:
+            log.error("%s failed, going on: %s", what, message, exc_info=error)
+        self._failing[what] = message
+
+    def works(self, what: str) -> None:
+        """`what` succeeded, whatever it did before."""
+        if self._failing.pop(what, None) is not None:
+            log.info("%s works again", what)
+
+    def count_rejected(self, *counters: Counter[tuple[str, str]], now_monotonic: float) -> None:
+        """Move what the input side rejected into the totals; tell the log once an hour, because one bad device must not flood it."""
+        for counter in counters:
+            found = Counter({f"{who}: {why}": n for (who, why), n in counter.items()})
+            counter.clear()
+            self.rejected += found
+            self._unreported += found
+        if self._reported_at is None:
+            self._reported_at = now_monotonic
+        elif now_monotonic - self._reported_at >= REPORT_EVERY_S:
+            if self._unreported:
+                log.warning("not usable in the last hour: %s", ", ".join(f"{what} ({n} times)" for what, n in self._unreported.most_common(10)))
+            self._unreported.clear()
+            self._reported_at = now_monotonic
+
+    def problems(self, now: float) -> list[str]:
+        """What the owner should look at, in words, at unix s `now`."""
+        if self._watched_since is None:
+            self._watched_since = now
+        failing = [f"{what} fails: {message}" for what, message in self._failing.items()]
+        return [*failing, *self._silent(now)]
+
+    def _silent(self, now: float) -> list[str]:
+        assert self._watched_since is not None
+        texts = []
+        for name, last in self._last_seen.items():
+            since = self._watched_since if last is None else last
+            if now - since > self.house.sensor(name).hold_s:
+                texts.append(f"{name} has sent nothing since {iso_utc(since)}")
+        return texts
+
+    def payload(self, now: float, *, last_step: int | None, link: Mapping[str, Any]) -> dict[str, Any]:
+        """The `health` message (schema 1).
+
+        Args:
+            now: unix s.
+            last_step: end of the last closed step, unix s.
+            link: what the connection has to tell (`dropped`, `refused_topics`, …).
+        """
+        problems = self.problems(now)
+        problems += [f"broker refuses writing {topic}" for topic in link.get("refused_topics", ())]
+        return {
+            "schema": SCHEMA,
+            "site": self.house.site,
+            "time": iso_utc(now),
+            "problem": bool(problems),
+            "problems": problems,
+            "last_step": None if last_step is None else iso_utc(last_step),
+            "grades": self._grades,
+            "waiting": self._waiting,
+            "sensors": {name: None if last is None else iso_utc(last) for name, last in self._last_seen.items()},
+            "messages": self.messages,
+            "rejected": dict(self.rejected),
+            "repairs": self.repairs,
+            "forecasts": self.forecasts,
+            "failures": dict(self.failures),
+            "mqtt": dict(link),
+        }

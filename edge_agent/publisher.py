@@ -1,0 +1,72 @@
+"""What the agent publishes, and where: `hearthcast/<site>/…`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from edge_agent import homeassistant
+from edge_agent.config import Settings
+from edge_agent.contract.forecast import Forecast
+from edge_agent.contract.schema import HouseSpec
+from edge_agent.forecaster import Forecaster
+from edge_agent.mqtt import BrokerLink
+from edge_agent.schedule import lifetime_s
+
+
+class Publisher:
+    """Puts forecasts, health and announcements on their retained topics."""
+
+    def __init__(self, house: HouseSpec, settings: Settings, link: BrokerLink) -> None:
+        self.house, self.settings, self.link = house, settings, link
+        self.base = base_of(house, settings)
+        self.lifetime_s = lifetime_s(settings.forecast_at, step_s=house.step_s)
+
+    def announce(self, forecasters: Sequence[Forecaster]) -> None:
+        """Discovery first, so that entities exist before their states come; then what models there are."""
+        settings = self.settings
+        messages = {}
+        if settings.discovery != "off":
+            where = {"prefix": settings.discovery_prefix, "base": self.base}
+            messages = homeassistant.discovery(self.house, form=settings.discovery, expire_after_s=self.lifetime_s, **where)
+        for topic in homeassistant.discovery_topics(self.house, prefix=settings.discovery_prefix):
+            if topic not in messages:  # an earlier configuration may have announced it
+                self.link.publish(topic, b"", retain=True)
+        for topic, payload in messages.items():
+            self.link.publish(topic, payload, retain=True)
+        self.link.publish(f"{self.base}/model", dump(model_payload(self.house, forecasters)), retain=True)
+
+    def forecast(self, forecast: Forecast) -> None:
+        """The full series, and the hourly one that entities read."""
+        topic = f"{self.base}/forecast/{forecast.target}"
+        hourly = homeassistant.hourly_payload(forecast.to_hourly_payload())
+        self.link.publish(topic, dump(forecast.to_payload()), retain=True, lifetime_s=self.lifetime_s)
+        self.link.publish(homeassistant.hourly_topic(topic), dump(hourly), retain=True, lifetime_s=self.lifetime_s)
+
+    def health(self, payload: dict[str, Any]) -> None:
+        """How the agent is."""
+        self.link.publish(f"{self.base}/health", dump(payload), retain=True)
+
+
+def base_of(house: HouseSpec, settings: Settings) -> str:
+    """Root of the agent's own topics."""
+    return f"{settings.base_topic}/{house.site}"
+
+
+def model_payload(house: HouseSpec, forecasters: Sequence[Forecaster]) -> dict[str, Any]:
+    """The `model` message (schema 1): what forecasts each target."""
+    models = {}
+    for forecaster in forecasters:
+        about: dict[str, Any] = dict(forecaster.identity)
+        if forecaster.model is not None:
+            manifest = forecaster.model.bundle.manifest
+            about |= {key: getattr(manifest, key) for key in ("created_at", "git_commit", "mlflow_run_id", "scores", "training")}
+            about["signer"] = forecaster.model.bundle.signer
+        models[forecaster.plan.target] = about
+    return {"schema": 1, "site": house.site, "models": models}
+
+
+def dump(payload: dict[str, Any]) -> str:
+    """Compact JSON; refuses NaN, which is no JSON and which controllers choke on."""
+    return json.dumps(payload, separators=(",", ":"), allow_nan=False)
