@@ -26,6 +26,9 @@ from edge_agent.contract.features import FeatureBuilder, FeaturePlan, ModelInput
 from edge_agent.contract.schema import ROLES, Feature
 from edge_agent.contract.series import Series
 
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
 MODEL, RECORD, SAMPLES = "model.keras", "run.json", "samples.npz"
 OUTPUTS: Final = (["quantiles", "mean"], ["mean"])
 TYPES: Final[dict[str, type]] = {
@@ -50,17 +53,17 @@ class Sample:
     target: str
     """Sensor that holds the target."""
     time_zone: str
-    origins: npt.NDArray[np.int64]
+    origins: Ints
 
-    def inputs(self, plan: FeaturePlan, origins: npt.NDArray[np.int64] | None = None) -> ModelInputs:
-        """What the model reads at the origins."""
+    def inputs(self, plan: FeaturePlan, origins: Ints) -> ModelInputs:
+        """What the model reads at `origins`."""
         builder = FeatureBuilder(plan.at_step(self.series.step_s), self.series, target=self.target, zone=ZoneInfo(self.time_zone))
-        return builder.inputs(self.origins if origins is None else origins)
+        return builder.inputs(origins)
 
-    def actual(self, plan: FeaturePlan) -> npt.NDArray[np.float64]:
-        """What happened after each origin, `(n, horizon)`, NaN unknown."""
+    def actual(self, plan: FeaturePlan, origins: Ints) -> Floats:
+        """What happened after each of `origins`, `(n, horizon)`, NaN unknown."""
         horizon_s = plan.horizon * plan.step_s
-        return np.stack([self.series.between(int(o), int(o) + horizon_s).column(self.target) for o in self.origins])
+        return np.stack([self.series.between(int(o), int(o) + horizon_s).column(self.target) for o in origins])
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,7 @@ def read_run(path: Path) -> Run:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)  # NaN has no place in a manifest
     except (OSError, ValueError) as err:
         raise ExportError(f"{path}: cannot be read ({err}): train again") from err
     for key, kind in TYPES.items():
@@ -126,7 +129,8 @@ def _read_samples(path: Path, plan: FeaturePlan) -> tuple[Sample, ...]:
             sample.series.position(sample.target)
     except (OSError, ValueError, KeyError, EOFError, DataError, ConfigError) as err:
         raise ExportError(f"{path}: cannot be used ({err}): train again with this version") from err
-    if not any(len(sample.origins) for sample in samples):
+    samples = tuple(sample for sample in samples if len(sample.origins))
+    if not samples:
         raise ExportError(f"{path}: holds no origin: an export is proven on real windows; train again with more data")
     return samples
 

@@ -1,0 +1,191 @@
+"""Run -> bundle: converted, proven, signed and read back before anything that is there is replaced."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import platform
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from edge_agent.contract import signing
+from edge_agent.contract.bundle import Bundle, Golden, Manifest, Tensor, read_bundle, write_bundle
+from edge_agent.contract.errors import ExportError
+from edge_agent.contract.features import FeaturePlan
+from edge_agent.forecaster import Model, golden_run
+from export.convert import Converted, convert, load_model
+from export.quantize import Verdict, int8_graph, judge
+from export.run_folder import MODEL, Run, Sample, read_run
+from export.verify import Parity, parity
+
+LIBRARIES: Final = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
+TIMED_RUNS: Final = 51
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was exported and how it was proven."""
+
+    bundle: Path
+    name: str
+    version: str
+    parities: list[Parity]
+    operators: dict[str, int]
+    model_bytes: int
+    bundle_bytes: int
+    latency_ms: float
+    """Median time of one forecast's graph on this machine, one thread."""
+    int8: Verdict | None
+    """None when int8 was not asked for."""
+    signer: str | None
+    """Public key of the signature."""
+
+
+def export_run(path: Path, out: Path, *, sign_key: Path | None, int8: bool = False, name: str | None = None) -> Report:
+    """Export the run at `path` to a bundle at `out`, which is replaced as a whole, or left as it is when anything fails.
+
+    Args:
+        path: the run's folder.
+        out: the bundle's folder.
+        sign_key: file of the private key; None for an unsigned bundle.
+        int8: try an int8 graph, and ship it when it loses next to nothing and is faster here.
+        name: the model's name; the run's when None.
+
+    Raises:
+        ExportError: the model cannot be exported faithfully.
+        BundleError: `out` is no bundle, or cannot be written.
+        ConfigError: no readable signing key.
+    """
+    signer = None if sign_key is None else signing.public_text(signing.load_key(sign_key))
+    run = read_run(path)
+    converted = convert(load_model(path / MODEL), run.plan, run.outputs)
+    manifest = manifest_of(run, converted, name or run.name)
+    model = Model(bundle_in_memory(manifest, _with_properties(converted.graph, manifest), run))
+    parities = parity(model, converted.reference, run)
+    verdict = None
+    if int8:
+        model, verdict = _smaller(model, converted, run)
+    golden = _golden(model, run)
+    with tempfile.TemporaryDirectory() as rehearsal:  # a bundle that fails its own check must not replace one that works
+        for folder in (Path(rehearsal) / "bundle", out):
+            write_bundle(folder, manifest, model=model.bundle.model, golden=golden, sign_key=sign_key)
+            _check_written(folder, signer)
+    latency_ms = _latency_ms(model, run)
+    size = sum(file.stat().st_size for file in out.iterdir())
+    return Report(out, manifest.name, manifest.version, parities, converted.operators, len(model.bundle.model), size, latency_ms, verdict, signer)
+
+
+def _check_written(folder: Path, signer: str | None) -> None:
+    """Read the bundle as an agent that trusts its signer would."""
+    trusted = {} if signer is None else {base64.b64decode(signer): "the key that signed it"}
+    Model(read_bundle(folder, trusted=trusted, allow_unsigned=signer is None)).check_golden()
+
+
+def manifest_of(run: Run, converted: Converted, name: str) -> Manifest:
+    made = datetime.now(UTC)
+    plan = run.plan
+    return Manifest(
+        name=name,
+        version=f"{made:%Y%m%d.%H%M}-{_weights_hash(converted.twin, run)}",
+        created_at=made.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        plan=plan,
+        calibration=run.calibration,
+        inputs=tuple(Tensor(n, shape, "float32") for n, shape in plan.input_shapes().items()),
+        outputs=tuple(Tensor(n, _output_shape(plan, n), "float32") for n in run.outputs),
+        training=run.training,
+        scores=run.scores,
+        versions=run.versions | {f"export:{library}": _version(library) for library in LIBRARIES} | {"export:python": platform.python_version()},
+        git_commit=run.git_commit,
+        mlflow_run_id=run.mlflow_run_id,
+        features=tuple(plan.describe()),
+        files={},
+    )
+
+
+def _output_shape(plan: FeaturePlan, output: str) -> tuple[int, ...]:
+    return (plan.horizon, len(plan.quantile_levels)) if output == "quantiles" else (plan.horizon,)
+
+
+def _weights_hash(twin: Any, run: Run) -> str:
+    """Eight hex digits that change with weights, plan or calibration."""
+    digest = hashlib.sha256(json.dumps([run.plan.to_dict(), run.calibration.to_dict()], sort_keys=True).encode())
+    for weight in twin.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()[:8]
+
+
+def _version(library: str) -> str:
+    """Of an installed library; TensorFlow's distribution has several names."""
+    if library == "tensorflow":
+        import tensorflow as tf
+
+        return str(tf.__version__)
+    return version(library)
+
+
+def _with_properties(graph: Any, manifest: Manifest) -> bytes:
+    """model.onnx, with what a lone one should tell of itself."""
+    import onnx
+
+    properties = {
+        "hearthcast.name": manifest.name,
+        "hearthcast.version": manifest.version,
+        "hearthcast.unit": manifest.plan.unit,
+        "hearthcast.plan": json.dumps(manifest.plan.to_dict()),
+    }
+    onnx.helper.set_model_props(graph, properties)
+    return bytes(graph.SerializeToString())
+
+
+def bundle_in_memory(manifest: Manifest, model: bytes, run: Run) -> Bundle:
+    """What the agent's code needs to run `model`; its golden sample is still unknown."""
+    nothing = np.zeros((0, 0))
+    sample = run.samples[0]
+    return Bundle(run.path, manifest, model, Golden(sample.series, sample.target, sample.time_zone, 0, nothing, nothing), None)
+
+
+def _smaller(model: Model, converted: Converted, run: Run) -> tuple[Model, Verdict]:
+    """The int8 model when it is worth it, else the one given."""
+    small = Model(replace(model.bundle, model=int8_graph(converted.graph)))
+    verdict = judge(model, small, run)
+    return (small if verdict.kept else model), verdict
+
+
+def _golden(model: Model, run: Run) -> Golden:
+    """A worked example from the run's last real window."""
+    sample = run.samples[0]
+    plan = run.plan.at_step(sample.series.step_s)
+    origin = int(sample.origins[-1])
+    series = sample.series.select(_sensors_read(sample, plan)).between(origin - plan.history_s, origin)
+    nothing = np.zeros((0, 0))
+    golden = Golden(series, sample.target, sample.time_zone, origin, nothing, nothing)
+    quantiles, mean = golden_run(model, golden)
+    if not (np.isfinite(quantiles).all() and np.isfinite(mean).all()):
+        raise ExportError("the golden sample's forecast is not finite: the run's calibration is damaged; train again")
+    return replace(golden, quantiles=quantiles, mean=mean)
+
+
+def _sensors_read(sample: Sample, plan: FeaturePlan) -> tuple[str, ...]:
+    """Columns of the sample that the plan looks at."""
+    wanted = {f"sensor:{sample.target}", *plan.context}
+    return tuple(f.name for f in sample.series.features if {f"sensor:{f.name}", f"role:{f.role}"} & wanted)
+
+
+def _latency_ms(model: Model, run: Run) -> float:
+    sample = run.samples[0]
+    inputs = sample.inputs(run.plan, sample.origins[-1:])
+    times = []
+    for _ in range(TIMED_RUNS):
+        start = time.perf_counter()
+        model.run(inputs)
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times)
