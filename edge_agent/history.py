@@ -189,8 +189,8 @@ class History:
             return self._db.total_changes - before
 
     def save_forecast(self, target: str, *, origin: int, issued_at: float, payload: Mapping[str, Any]) -> None:
-        """Store a forecast as it was issued (times in unix s)."""
-        with self._transaction():
+        """Store a forecast as it was issued (times in unix s). A power cut may take the last ones: not worth a write to the card each."""
+        with self._transaction(synchronous="NORMAL"):
             self._db.execute("INSERT OR REPLACE INTO forecasts VALUES (?, ?, ?, ?)", (target, origin, issued_at, json.dumps(payload)))
 
     def save_state(self, key: str, value: Any) -> None:

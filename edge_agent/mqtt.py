@@ -13,7 +13,7 @@ import random
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -95,6 +95,7 @@ class BrokerLink:
         self._numbers = 0
         self._in_flight: dict[int, tuple[str, int]] = {}
         self._acknowledged: dict[str, int] = {}
+        self._answers: deque[tuple[int, ReasonCode]] = deque()
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._closed = threading.Event()
@@ -128,7 +129,8 @@ class BrokerLink:
             self._client.loop_stop()
 
     def get(self, timeout_s: float) -> Message | None:
-        """The next message; None when none came within `timeout_s`."""
+        """The next message; None when none came within `timeout_s`. Call it again and again: it also looks after own messages."""
+        self._settle()
         try:
             return self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
         except queue.Empty:
@@ -324,15 +326,22 @@ class BrokerLink:
         return None
 
     def _on_publish(self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties | None) -> None:
-        with self._lock:
-            topic, number = self._in_flight.pop(mid, ("", 0))
-            if reason.is_failure:
-                self._refuse(topic, reason)
-            elif number < self._acknowledged.get(topic, 0) and topic in self._kept:
-                # after a reconnect paho may send an old unacknowledged value behind the new one
-                self._send_kept(topic)
-            elif number:
-                self._acknowledged[topic] = number
+        # paho holds the lock here that `publish` needs: wait for ours, and both threads wait for ever
+        self._answers.append((mid, reason))
+
+    def _settle(self) -> None:
+        """Look at what the broker answered to own messages."""
+        while self._answers:
+            mid, reason = self._answers.popleft()
+            with self._lock:
+                topic, number = self._in_flight.pop(mid, ("", 0))
+                if reason.is_failure:
+                    self._refuse(topic, reason)
+                elif number < self._acknowledged.get(topic, 0) and topic in self._kept:
+                    # after a reconnect paho may send an old unacknowledged value behind the new one
+                    self._send_kept(topic)
+                elif number:
+                    self._acknowledged[topic] = number
 
     def _refuse(self, topic: str, reason: ReasonCode) -> None:
         if topic not in self.refused:

@@ -37,12 +37,13 @@ class Publisher:
             self.link.publish(topic, payload, retain=True)
         self.link.publish(f"{self.base}/model", dump(model_payload(self.house, forecasters)), retain=True)
 
-    def forecast(self, forecast: Forecast) -> None:
-        """The full series, and the hourly one that entities read."""
+    def forecast(self, forecast: Forecast) -> dict[str, Any]:
+        """Publish the full series, and the hourly one that entities read; returns the hourly one in canonical units."""
         topic = f"{self.base}/forecast/{forecast.target}"
-        hourly = homeassistant.hourly_payload(forecast.to_hourly_payload())
+        hourly = forecast.to_hourly_payload()
         self.link.publish(topic, dump(forecast.to_payload()), retain=True, lifetime_s=self.lifetime_s)
-        self.link.publish(homeassistant.hourly_topic(topic), dump(hourly), retain=True, lifetime_s=self.lifetime_s)
+        self.link.publish(homeassistant.hourly_topic(topic), dump(homeassistant.hourly_payload(hourly)), retain=True, lifetime_s=self.lifetime_s)
+        return hourly
 
     def health(self, payload: dict[str, Any]) -> None:
         """How the agent is."""

@@ -13,11 +13,10 @@ from typing import Final
 from edge_agent.config import Settings
 from edge_agent.contract.bundle import read_bundle
 from edge_agent.contract.errors import ConfigError, DataError, HearthcastError
-from edge_agent.contract.forecast import Forecast
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.forecaster import Forecaster, Model
 from edge_agent.health import Health
-from edge_agent.history import BUILDER, History
+from edge_agent.history import BUILDER, History, StoredForecast
 from edge_agent.mqtt import BrokerLink, Message
 from edge_agent.publisher import Publisher, base_of
 from edge_agent.recent import RecentSteps
@@ -96,7 +95,7 @@ class Service:
         self._save_at = float("-inf")
         self._prune_at = time.monotonic() + PRUNE_EVERY_S
         self._unsaved_steps: deque[ClosedStep] = deque(maxlen=MOST_UNSAVED)
-        self._unsaved_forecasts: deque[Forecast] = deque(maxlen=MOST_UNSAVED)
+        self._unsaved_forecasts: deque[StoredForecast] = deque(maxlen=MOST_UNSAVED)
 
     # life
 
@@ -232,14 +231,15 @@ class Service:
             target = forecaster.plan.target
             try:
                 forecast = forecaster.forecast(self.recent.series(), origin, issued_at=int(self._now()))
-                self.publisher.forecast(forecast)
+                hourly = self.publisher.forecast(forecast)
             except DataError as err:
                 self.health.forecast_waits(target, str(err))
             except Exception as err:  # noqa: BLE001  a model that breaks must not silence the other targets
                 self.health.fails(f"forecast {target}", err)
             else:
                 self.health.forecast_done(forecast)
-                self._unsaved_forecasts.append(forecast)
+                # by the hour: 2 kB instead of 14 kB, 144 times a day
+                self._unsaved_forecasts.append(StoredForecast(target, origin, forecast.issued_at, hourly))
 
     def _tell_health(self, closed: Sequence[ClosedStep], now: float) -> None:
         self.health.repairs += sum(len(step.repairs) for step in closed)
@@ -269,9 +269,8 @@ class Service:
                 self.history.close_steps(self._unsaved_steps, self.builder.state())
                 self._unsaved_steps.clear()
             while self._unsaved_forecasts:
-                forecast = self._unsaved_forecasts[0]
-                payload = forecast.to_hourly_payload()  # by the hour: 2 kB instead of 14 kB, 144 times a day
-                self.history.save_forecast(forecast.target, origin=forecast.origin, issued_at=forecast.issued_at, payload=payload)
+                issued = self._unsaved_forecasts[0]
+                self.history.save_forecast(issued.target, origin=issued.origin, issued_at=issued.issued_at, payload=issued.payload)
                 self._unsaved_forecasts.popleft()
             self.health.works("history")
         return not (self._unsaved_steps or self._unsaved_forecasts)
