@@ -141,6 +141,8 @@ class CounterMeter:
         if after.broken or not self._is_plausible(_Point(time, value, broken=False), after.value):
             return False
         self._points.insert(at, _Point(time, value, broken=False))
+        if value == self._points[-1].value:
+            self._changed_at = min(self._changed_at, time)
         return True
 
     def _begin_earlier(self, time: float, value: float) -> bool:
@@ -188,7 +190,7 @@ class CounterMeter:
         if value != newest.value:
             self._changed_at = time
         # Only the first and the last reading of a step bear on its edges.
-        if len(self._points) > 1 and not newest.broken and self._step(self._points[-2].time) == self._step(time):
+        if len(self._points) > 1 and self._step(self._points[-2].time) == self._step(time):
             self._points.pop()
         self._points.append(_Point(time, value, broken=False))
 
@@ -247,7 +249,7 @@ class CounterMeter:
     def restore(self, state: Mapping[str, Any], *, open_from: float) -> None:
         """Go on from `state` with the step that starts at `open_from`; readings added again change nothing."""
         self._open_from = open_from
-        if not state:
+        if "points" not in state:
             return
         self._points = [_Point(time, value, broken) for time, value, broken in state["points"]]
         self._changed_at, self._assigned, self._intact = state["changed_at"], state["assigned"], state["intact"]

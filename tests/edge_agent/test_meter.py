@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_agent.meter import MAX_READINGS, CounterMeter, HeldMeter, IntervalMeter
@@ -139,6 +139,13 @@ def test_a_jump_over_the_plausible_maximum_is_written_off_once_confirmed():
     assert told(meter) == [("jump", 550_000.0)]
 
 
+def test_a_rise_is_weighed_against_the_time_since_the_last_rise():
+    meter = counter(high_w=3000.0)
+    feed(meter, (0, 0.0), (5400, 4000.0), (6000, 8000.0), (6600, 4100.0))  # 4 kWh are plausible in 90 minutes, not in 10
+    assert close(meter, 11)[8:] == pytest.approx([4000 / 9, 50.0, 50.0])
+    assert told(meter) == [("outlier", 4000.0)]
+
+
 def test_a_high_reading_that_goes_back_is_an_outlier():
     meter = counter(high_w=3000.0)
     feed(meter, (0, 1000.0), (300, 551_000.0), (600, 1020.0))
@@ -204,6 +211,11 @@ def test_a_late_reading_between_two_others_is_used_when_it_fits():
     assert close(meter, 1) == [67.5]  # on the line from 65 at 500 s to 70 at 700 s
 
 
+def test_a_late_reading_inside_a_gap_is_refused():
+    meter = counter(hold_s=900)
+    assert feed(meter, (0, 0.0), (2000, 50.0), (1500, 40.0)) == [True, True, False]
+
+
 def test_a_line_bent_down_by_a_late_reading_gives_no_negative_energy():
     meter = counter()
     feed(meter, (0, 0.0), (3000, 3000.0))
@@ -249,6 +261,7 @@ def test_every_change_of_a_wild_counter_is_in_a_step_or_in_a_repair(times, data,
     assert all(0 <= e <= 50_000 / 6 * 80 for e in energies if not math.isnan(e))
 
 
+@example(a=601, b=1153, rise=1.0, more=0.0)
 @given(a=st.integers(601, 1199), b=st.integers(601, 1199), rise=st.floats(0, 4000), more=st.floats(0, 4000))
 def test_two_readings_within_a_step_may_come_in_any_order(a, b, rise, more):
     early, late = min(a, b), max(a, b, min(a, b) + 1)

@@ -202,12 +202,25 @@ def test_repairs_that_no_step_has_told_yet_survive_a_restart(builder):
     assert step.repairs == (Repair(T + 100, "plug", "outlier", -550.0),)
 
 
-def test_a_sensor_that_sends_another_form_now_begins_anew(builder):
-    add(builder, ("plug", T, 1000.0))
-    restored = StepBuilder(house(form="interval"))
-    restored.restore(builder.state())
-    add(restored, ("plug", T + 600, 43.0))
-    assert closed(restored.close_until(T + 605), "plug") == [(0, 43.0)]
+@pytest.mark.parametrize(("was", "now"), [("counter", "interval"), ("interval", "counter")])
+def test_a_sensor_that_sends_another_form_now_begins_anew(was, now):
+    before, restored, fresh = StepBuilder(house(form=was)), StepBuilder(house(form=now)), StepBuilder(house(form=now))
+    before.close_until(T)
+    fresh.close_until(T)
+    add(before, ("plug", T + 10, 1000.0))
+    restored.restore(before.state())
+    for each in (restored, fresh):
+        add(each, ("plug", T + 600, 43.0), ("plug", T + 1200, 44.0))
+    assert [s.values["plug"] for s in restored.close_until(T + 1205)] == pytest.approx(
+        [s.values["plug"] for s in fresh.close_until(T + 1205)], nan_ok=True
+    )
+
+
+def test_a_builder_that_had_no_reading_is_restored(builder):
+    restored = StepBuilder(house())
+    restored.restore(json.loads(json.dumps(builder.state())))
+    add(restored, ("plug", T, 10.0), ("plug", T + 600, 15.0))
+    assert closed(restored.close_until(T + 605), "plug") == [(0, 5.0)]
 
 
 def test_another_step_is_refused(builder):
