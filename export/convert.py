@@ -62,8 +62,9 @@ def load_model(path: Path) -> Any:
         raise ExportError(f"Keras runs on {keras.backend.backend()}: export needs KERAS_BACKEND=tensorflow (training may use another)")
     try:
         return keras.models.load_model(path, compile=False)
-    except Exception as err:  # Keras raises anything from OSError to TypeError
-        raise ExportError(f"{path}: Keras cannot load it ({first_line(err)}): a model of Keras's own layers and keras.ops is expected") from err
+    except Exception as err:  # Keras raises anything from OSError to TypeError, the cause at the end of a long message
+        cause = str(err).rpartition("Exception encountered: ")[2].splitlines()[:1] or [first_line(err)]
+        raise ExportError(f"{path}: Keras cannot load it ({cause[0]}): a model of Keras's own layers and keras.ops is expected") from err
 
 
 def convert(model: Any, plan: FeaturePlan, outputs: tuple[str, ...]) -> Converted:

@@ -26,9 +26,9 @@ def test_given_key_signs_and_int8_says_what_it_measured(anchored_run, tmp_path, 
     public = signing.create_key(tmp_path / "mine.key")
     assert main([str(anchored_run), "--out", str(tmp_path / "bundle"), "--sign-key", str(tmp_path / "mine.key"), "--int8"]) == 0
     assert read_bundle(tmp_path / "bundle", trusted=signing.trusted_keys((tmp_path,))).signer.endswith("mine.pub")
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())  # a narrow terminal folds the table's cells
     assert public[:20] in said
-    assert "30 real windows" in said
+    assert "on 30 real" in said
 
 
 def test_missing_run_is_one_clear_line_and_exit_code_1(tmp_path, own_keys, capsys):

@@ -31,9 +31,9 @@ class Shifted:
 
 
 def test_pinball_of_a_hand_worked_case(run):
-    plan = replace(run.plan, quantile_levels=(0.1, 0.9))
-    quantiles, actual = np.array([[[1.0, 3.0], [1.0, 3.0]]]), np.array([[2.0, np.nan]])
-    assert pinball(quantiles, actual, plan) == pytest.approx((0.1 * 1.0 + 0.1 * 1.0) / 2)
+    plan = replace(run.plan, quantile_levels=(0.1, 0.5, 0.9))
+    quantiles, actual = np.array([[[1.0, 2.5, 3.0], [1.0, 2.5, 3.0]]]), np.array([[2.0, np.nan]])
+    assert pinball(quantiles, actual, plan) == pytest.approx((0.1 * 1.0 + 0.5 * 0.5 + 0.1 * 1.0) / 3)
 
 
 def test_int8_graph_runs_on_the_agents_code_and_is_near(full, converted, run):
