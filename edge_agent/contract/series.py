@@ -105,7 +105,7 @@ class Series:
         edges = np.arange(start, -(-self.end // step_s) * step_s + 1, step_s, dtype=np.int64)
         means, known = Cumulative(self).means(edges)
         energy = np.array([f.kind == "energy" for f in self.features])
-        enough = known >= np.where(energy, 1.0 - 1e-9, MIN_KNOWN_SHARE)
+        enough = known >= np.where(energy, 1.0, MIN_KNOWN_SHARE) - 1e-9  # shares of steps that do not nest are not exact
         values = np.where(enough, means * np.where(energy, step_s / self.step_s, 1.0), np.nan)
         return Series(start, step_s, self.features, values)
 

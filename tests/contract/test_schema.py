@@ -66,8 +66,9 @@ def test_defaults_come_from_the_role():
 
 def test_energy_forms_default_to_what_the_unit_can_be():
     text = 'site = "h"\ntime_zone = "UTC"\n[[targets]]\nname = "e"\nsensor = "a"\n'
-    sensors = '[[sensors]]\nname = "a"\nrole = "energy"\ncolumn = "a"\ntopic = "a"\n[[sensors]]\nname = "b"\nrole = "energy_part"\nunit = "kW"\ncolumn = "b"\n'
-    house = parse_house(text + sensors, source="x")
+    text += '[[sensors]]\nname = "a"\nrole = "energy"\ncolumn = "a"\ntopic = "a"\n'
+    text += '[[sensors]]\nname = "b"\nrole = "energy_part"\nunit = "kW"\ncolumn = "b"\n'
+    house = parse_house(text, source="x")
     assert (house.sensor("a").column_form, house.sensor("a").topic_form) == ("interval", "counter")
     assert (house.sensor("b").column_form, house.sensor("b").topic_form) == ("power", "power")
     assert (house.step_s, house.table_clock) == (600, "local")
@@ -150,9 +151,9 @@ def test_a_house_needs_a_sensor_and_a_target():
 
 def test_unknown_names_are_answered_with_the_closest():
     house = parse_house(HOUSE, source="x")
-    with pytest.raises(ConfigError, match="no sensor 'kitchn'.*did you mean 'kitchen'"):
+    with pytest.raises(ConfigError, match=r"no sensor 'kitchn'.*did you mean 'kitchen'"):
         house.sensor("kitchn")
-    with pytest.raises(ConfigError, match="no target 'enery'.*did you mean 'energy'"):
+    with pytest.raises(ConfigError, match=r"no target 'enery'.*did you mean 'energy'"):
         house.target("enery")
 
 
