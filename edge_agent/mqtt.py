@@ -30,8 +30,12 @@ from edge_agent.contract.errors import ConfigError
 log = logging.getLogger(__name__)
 
 QUEUE_SIZE: Final = 10_000
-UNSENT_LIMIT: Final = 5_000
-"""Most own messages that wait for the broker's acknowledgement."""
+UNSENT_LIMIT: Final = 1_000
+"""Most own messages that wait for the broker's acknowledgement; further ones are dropped."""
+UNSENT_PACE: Final = 50
+"""As UNSENT_LIMIT, but of a lossless link, which waits."""
+RECEIVE_MAXIMUM: Final = 100
+"""Messages that an MQTT 5 broker may send ahead of acknowledgement."""
 KEEPALIVE_S: Final = 30
 SESSION_EXPIRY_S: Final = 3600
 LONGEST_BACK_OFF_S: Final = 60
@@ -76,7 +80,7 @@ class BrokerLink:
             client_id: the same at every start, so that the broker keeps the session.
             status_topic: holds `online`, `offline` (the last will) or `stopped`; None for a visitor, who has no session either.
             subscriptions: topics to read, QoS 1.
-            lossless: when the queue is full, hold the broker back instead of dropping.
+            lossless: never drop, neither what comes nor what goes: hold the broker back and wait for it.
         """
         self.settings, self.client_id, self.status_topic = settings, client_id, status_topic
         self.subscriptions = [(topic, 1) for topic in subscriptions]
@@ -90,7 +94,9 @@ class BrokerLink:
         self.failed_attempts = 0
         self.refused: Counter[str] = Counter()
         """Topics that the broker does not let the agent write (seen with MQTT 5 only)."""
-        self._queue: queue.Queue[Message] = queue.Queue(QUEUE_SIZE)
+        self._queue: queue.Queue[tuple[Message, int]] = queue.Queue(QUEUE_SIZE)
+        """Messages and their ids (0: wants no acknowledgement)."""
+        self._handed_out = 0
         self._kept: dict[str, _Kept] = {}
         self._numbers = 0
         self._in_flight: dict[int, tuple[str, int]] = {}
@@ -116,6 +122,7 @@ class BrokerLink:
         """Say `stopped`, disconnect in good order and end the thread; gives up on a dead line after about `timeout_s`."""
         self._stopping.set()
         self._end_patience()
+        self._acknowledge()
         if not self.connected.is_set():
             self._client.disconnect()
             return
@@ -129,12 +136,23 @@ class BrokerLink:
             self._client.loop_stop()
 
     def get(self, timeout_s: float) -> Message | None:
-        """The next message; None when none came within `timeout_s`. Call it again and again: it also looks after own messages."""
+        """The next message; None when none came within `timeout_s`.
+
+        Whoever asks for the next one is done with the one before: it is acknowledged only now, so that the broker sends no faster than messages are
+        used, and sends again what a crash took. Call it again and again, because it also looks after own messages.
+        """
         self._settle()
+        self._acknowledge()
         try:
-            return self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
+            message, self._handed_out = self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
         except queue.Empty:
             return None
+        return message
+
+    def _acknowledge(self) -> None:
+        if self._handed_out:
+            self._client.ack(self._handed_out, 1)
+            self._handed_out = 0
 
     @property
     def is_mqtt5(self) -> bool:
@@ -158,12 +176,19 @@ class BrokerLink:
             lifetime_s: seconds after which the broker drops a retained value (MQTT 5).
         """
         data = payload.encode() if isinstance(payload, str) else payload
+        self._keep_pace()
         with self._lock:
             if retain:
                 self._numbers += 1
                 self._kept[topic] = _Kept(data, self._numbers, None if lifetime_s is None else time.monotonic() + lifetime_s)
             if self.connected.is_set():
                 self._send_kept(topic) if retain else self._send(topic, data, retain=False)
+
+    def _keep_pace(self) -> None:
+        """Wait for a broker that is slower than this program, but not while paho's thread may itself wait, at a full queue."""
+        while self.lossless and len(self._in_flight) >= UNSENT_PACE and self.connected.is_set() and not self._queue.full():
+            time.sleep(0.001)
+            self._settle()
 
     def republish(self) -> None:
         """Send `online` and every retained value again, in the order in which their topics were first used."""
@@ -198,7 +223,7 @@ class BrokerLink:
     def _new_client(self, version: MQTTProtocolVersion) -> Client:
         has_session = self.status_topic is not None
         clean_session = None if version == MQTTProtocolVersion.MQTTv5 else not has_session
-        client = Client(CallbackAPIVersion.VERSION2, client_id=self.client_id, clean_session=clean_session, protocol=version)
+        client = Client(CallbackAPIVersion.VERSION2, client_id=self.client_id, clean_session=clean_session, protocol=version, manual_ack=True)
         if self.settings.username is not None:
             client.username_pw_set(self.settings.username, self.settings.password)
         if self.status_topic is not None:
@@ -217,7 +242,8 @@ class BrokerLink:
         options: dict[str, Any] = {}
         if client.protocol == MQTTProtocolVersion.MQTTv5 and self.status_topic is not None:
             # Mosquitto 2.0 does not save a session that was opened with a clean start, whatever its expiry
-            options = {"clean_start": False, "properties": _properties(PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S)}
+            session = _properties(PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S, ReceiveMaximum=RECEIVE_MAXIMUM)
+            options = {"clean_start": False, "properties": session}
         client.connect_async(settings.host, settings.port, keepalive=KEEPALIVE_S, **options)
         client.loop_start()
 
@@ -314,14 +340,15 @@ class BrokerLink:
         self.problem = problem
         self.attempted.set()
 
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        item = Message(message.topic, bytes(message.payload), message.retain, time.time())
+    def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
+        item = Message(message.topic, bytes(message.payload), message.retain, time.time()), message.mid
         while not self._stopping.is_set():
             try:
                 return self._queue.put(item, block=self.lossless, timeout=0.2)
             except queue.Full:
                 if not self.lossless:
                     self.dropped += 1
+                    client.ack(message.mid, message.qos)
                     return None
         return None
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import signal
@@ -191,6 +192,19 @@ def test_the_broker_keeps_messages_while_the_agent_restarts(broker, link_to, wat
 
 
 @pytest.mark.broker
+def test_messages_that_were_not_used_come_again(broker, link_to, watch, eventually):
+    controller = watch(broker.port)
+    link = link_to(broker.port)
+    eventually(lambda: controller.retained.get(STATUS) == "online")
+    for i in range(5):
+        controller.publish("in/x", str(i))
+    assert [link.get(20).payload for _ in range(3)] == [b"0", b"1", b"2"]
+    link.stop()
+    successor = link_to(broker.port)
+    assert [successor.get(20).payload for _ in range(2)] == [b"3", b"4"]
+
+
+@pytest.mark.broker
 def test_wrong_password_is_reported_once_and_counted(make_broker, link_to, caplog, eventually, monkeypatch):
     monkeypatch.setattr("edge_agent.mqtt.LONGEST_BACK_OFF_S", 1)
     broker = make_broker(users={"agent": "right"})
@@ -271,6 +285,7 @@ def test_a_lossless_link_with_a_full_queue_still_stops(broker, link_to, watch, m
 
 
 @pytest.mark.broker
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho leaves the socket of a failed handshake to the collector
 def test_tls_with_an_own_authority(make_broker, link_to, tmp_path, eventually):
     ca, certificate, key = make_certificates(tmp_path)
     broker = make_broker(extra=(f"cafile {ca}", f"certfile {certificate}", f"keyfile {key}"))
@@ -278,6 +293,8 @@ def test_tls_with_an_own_authority(make_broker, link_to, tmp_path, eventually):
     stranger = link_to(broker.port, tls=True, client_id="other")  # trusts the system's authorities only
     eventually(stranger.attempted.is_set)
     assert "CERTIFICATE_VERIFY_FAILED" in stranger.problem
+    stranger.stop()
+    gc.collect()
 
 
 def make_certificates(folder):
