@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ from edge_agent.steps import ClosedStep
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x48434153  # "HCAS"; tells another program's database from an empty one
 COMMIT_EVERY_S: Final = 1.0
-MAX_BUFFERED: Final = 5_000
+BUSY_S: Final = 2.0
+"""How long to wait for another program that has locked the file: well under the watchdog's interval."""
+MAX_BUFFERED: Final = 50_000
+"""Readings kept while the disk takes none; then the oldest go first."""
 KEEP_FORECASTS_S: Final = 90 * 86_400
 BUILDER: Final = "builder"
 """Key of the step builder's state, saved with the steps it belongs to."""
@@ -75,7 +79,7 @@ class History:
         self.path = path
         self._connection: sqlite3.Connection | None = None
         self._ids: dict[str, int] = {}
-        self._buffer: list[Reading] = []
+        self._buffer: deque[Reading] = deque(maxlen=MAX_BUFFERED)
         self._committed_at = 0.0
 
     def __enter__(self) -> Self:
@@ -93,7 +97,7 @@ class History:
         """
         with self._errors("opened"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
+            self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_S)
         try:
             with self._errors("opened"):
                 self._prepare()
@@ -142,8 +146,6 @@ class History:
     def add_readings(self, readings: Iterable[Reading]) -> None:
         """Buffer `readings` for the next commit. A second one of a sensor with the same time replaces the first."""
         self._buffer += readings
-        if len(self._buffer) >= MAX_BUFFERED:
-            self.commit()
 
     def commit_if_due(self, now_monotonic: float) -> None:
         """Write the buffered readings when the last time was a second ago or longer; call it several times a second."""

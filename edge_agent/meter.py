@@ -293,11 +293,18 @@ class HeldMeter:
 
     def close(self, start: int, end: int) -> float:
         """Value of the step [start, end); NaN when readings cover less than half of it."""
-        means = time_weighted_means(np.array(self._times), np.array(self._values), start=start, step_s=end - start, n_steps=1, hold_s=self.hold_s)
+        value = self._mean(start, end) * self.scale
         self._open_from = end
         past = max(bisect_right(self._times, end) - 1, 0)
         del self._times[:past], self._values[:past]
-        return float(means[0]) * self.scale
+        return value
+
+    def _mean(self, start: int, end: int) -> float:
+        after = bisect_right(self._times, start)
+        if after and bisect_left(self._times, end) == after and end - self._times[after - 1] <= self.hold_s:
+            return self._values[after - 1]  # one reading holds throughout: when recorded months fly by, nearly always
+        times, values = np.array(self._times), np.array(self._values)
+        return float(time_weighted_means(times, values, start=start, step_s=end - start, n_steps=1, hold_s=self.hold_s)[0])
 
     def known_from(self, time: float) -> float:
         """The first moment from `time` on at which anything can be known; inf when nothing is in sight."""
