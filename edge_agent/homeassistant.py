@@ -64,7 +64,8 @@ def discovery(house: HouseSpec, *, form: Literal["device", "single"], prefix: st
     messages = {}
     for key, entity in entities.items():
         body = _identified(identifier, key, entity)
-        messages[_single_topic(prefix, identifier, key, body.pop("platform"))] = _dump({**shared, **body})
+        topic = _single_topic(prefix, identifier, key, body.pop("platform"))
+        messages[topic] = _dump({**shared, **body})
     return messages
 
 

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from edge_agent.config import Settings
@@ -69,7 +69,16 @@ def subscriptions(house: HouseSpec, settings: Settings) -> list[str]:
 class Service:
     """Runs until `stop_requested`; the link, the history and the clock's kind are given."""
 
-    def __init__(self, house: HouseSpec, settings: Settings, *, forecasters: Sequence[Forecaster], history: History, link: BrokerLink) -> None:
+    def __init__(
+        self,
+        house: HouseSpec,
+        settings: Settings,
+        *,
+        forecasters: Sequence[Forecaster],
+        history: History,
+        link: BrokerLink,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         """Put the parts together; nothing is opened.
 
         Args:
@@ -78,8 +87,10 @@ class Service:
             forecasters: one a target.
             history: not open yet.
             link: subscribed to `subscriptions`, not started yet.
+            wall: the clock, unix s; not looked at when the settings say `replay_clock`.
         """
         self.house, self.settings, self.forecasters, self.history, self.link = house, settings, forecasters, history, link
+        self.wall = wall
         self.publisher = Publisher(house, settings, link)
         self.decoder = Decoder(house, base_topic=settings.zigbee2mqtt_topic)
         self.builder = StepBuilder(house)
@@ -149,12 +160,12 @@ class Service:
     # time
 
     def _now(self) -> float:
-        return self._newest_event if self.settings.replay_clock else time.time()
+        return self._newest_event if self.settings.replay_clock else self.wall()
 
     def _wait_s(self) -> float:
         if self.settings.replay_clock:
             return LONGEST_WAIT_S
-        return min(max(self._next_close - time.time(), 0.0), LONGEST_WAIT_S)
+        return min(max(self._next_close - self.wall(), 0.0), LONGEST_WAIT_S)
 
     # in
 
