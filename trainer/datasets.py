@@ -17,7 +17,7 @@ from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.contract.series import Series
 from trainer.findings import Findings, count
-from trainer.table_files import read_rows
+from trainer.table_files import Rows, read_rows
 from trainer.table_times import find_grid
 from trainer.table_values import canonical_values, check_unit, within_range
 
@@ -60,7 +60,8 @@ def read_table(house: HouseSpec, paths: list[Path], *, repair: bool = False) -> 
     if not any(sensor.column for sensor in house.sensors):
         raise ConfigError(f"house {house.site!r}: no sensor has a 'column', so no table can be read: add them to house.toml")
     findings = [Findings(str(path), repair=repair) for path in paths]
-    parts = [_read_file(house, path, found) for path, found in zip(paths, findings, strict=True)]
+    columns = columns_of(house)
+    parts = [series_of_rows(house, read_rows(path, columns, found), found) for path, found in zip(paths, findings, strict=True)]
     order = sorted(range(len(parts)), key=lambda i: parts[i].start)
     joined = Findings(" and ".join(str(path) for path in paths), repair=repair)
     series = reduce(lambda first, second: _join(first, second, joined), (parts[i] for i in order))
@@ -72,9 +73,17 @@ def read_table(house: HouseSpec, paths: list[Path], *, repair: bool = False) -> 
     return Table(series, repairs, notes, fingerprint(series))
 
 
-def _read_file(house: HouseSpec, path: Path, findings: Findings) -> Series:
-    columns = tuple(dict.fromkeys(s.column for s in house.sensors if s.column))
-    rows = read_rows(path, columns, findings)
+def columns_of(house: HouseSpec) -> tuple[str, ...]:
+    """Columns that a table of the house has, the time column aside."""
+    return tuple(dict.fromkeys(sensor.column for sensor in house.sensors if sensor.column))
+
+
+def series_of_rows(house: HouseSpec, rows: Rows, findings: Findings, *, judge_units: bool = True) -> Series:
+    """The house's series from the rows of one table.
+
+    `judge_units` refuses columns whose typical value cannot be; a few days of an empty house may look like that, a whole history does not.
+    Raises as `read_table`.
+    """
     grid = find_grid(rows.times, rows.numbers, house, findings)
     numbers = np.zeros(grid.n_slots, np.int64)
     numbers[grid.slots] = rows.numbers[grid.rows]
@@ -82,7 +91,8 @@ def _read_file(house: HouseSpec, path: Path, findings: Findings) -> Series:
     for position, sensor in enumerate(house.sensors):
         if sensor.column:
             column = canonical_values(grid.lay(rows.values[sensor.column]), sensor, cadence_s=grid.cadence_s)
-            check_unit(column, sensor, cadence_s=grid.cadence_s, findings=findings)
+            if judge_units:
+                check_unit(column, sensor, cadence_s=grid.cadence_s, findings=findings)
             values[:, position] = within_range(column, sensor, cadence_s=grid.cadence_s, numbers=numbers, findings=findings)
     if grid.cadence_s != house.step_s:
         findings.note(f"its steps of {grid.cadence_s} s are resampled to the house's {house.step_s} s")

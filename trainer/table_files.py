@@ -48,6 +48,16 @@ def read_rows(path: Path, columns: tuple[str, ...], findings: Findings) -> Rows:
     """
     data = _read_bytes(path)
     frame = _read_parquet(data, columns, findings) if data.startswith(PARQUET_MAGIC) else _read_csv(data, columns, findings)
+    return rows_of(frame, columns, findings)
+
+
+def rows_of(frame: pd.DataFrame, columns: tuple[str, ...], findings: Findings) -> Rows:
+    """The rows of a table in memory, whose first column is the time, numbered as if a header stood above them.
+
+    Raises:
+        DataError: no rows, or text where a number belongs and no repair is wanted.
+    """
+    frame = frame.reset_index(drop=True)
     frame = frame[frame.notna().any(axis=1)]  # wholly empty rows, such as a file's last line, say nothing
     if frame.empty:
         raise findings.error("no rows under the header", "a row for every step is expected")
@@ -124,8 +134,7 @@ def _read_parquet(data: bytes, columns: tuple[str, ...], findings: Findings) -> 
         frame = frame.reset_index()
     header = [str(name).strip() for name in frame.columns]
     positions = _positions(header, columns, findings)
-    frame = frame.iloc[:, [0, *positions]].set_axis([header[0], *columns], axis=1)
-    return frame.reset_index(drop=True)
+    return frame.iloc[:, [0, *positions]].set_axis([header[0], *columns], axis=1)
 
 
 def _numbers(column: pd.Series, rows: Ints, findings: Findings) -> Floats:

@@ -1,0 +1,189 @@
+"""The MLflow pyfunc model: a table of raw sensor rows in, the forecast out. MLflow keeps a copy of this file and runs it to load the model.
+
+Where it is loaded (a notebook, a server, a Spark worker) only the packages named in `requirements` are needed; our own code travels with the model.
+Under Spark give each worker whole tables, since a forecast needs days of rows at once:
+`table.groupBy("house").applyInPandas(lambda rows: mlflow.pyfunc.load_model(uri).predict(rows), schema)`, PYSPARK_PYTHON being this Python.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import mlflow.pyfunc
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from mlflow.models import ModelSignature, set_model
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType
+
+from edge_agent.contract.calibration import Calibration, publish
+from edge_agent.contract.errors import DataError
+from edge_agent.contract.features import FeatureBuilder, FeaturePlan
+from edge_agent.contract.schema import HouseSpec, parse_house
+from edge_agent.contract.series import Series
+from trainer.datasets import columns_of, series_of_rows
+from trainer.findings import Findings
+from trainer.table_files import rows_of
+
+TIME: Final = "time"
+MIN_KNOWN_SHARE: Final = 0.5
+"""As on the gateway: a model whose target is known for less of its context is not asked."""
+MODEL, RECORD, HOUSE = "model.keras", "run.json", "house.toml"
+REQUIREMENTS: Final = ("mlflow", "keras", "numpy", "pandas", "tzdata")
+
+
+class HouseForecaster(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """One run's model, with everything between raw rows and published quantiles."""
+
+    def load_context(self, context: Any) -> None:
+        """Read the run folder."""
+        import keras
+
+        files = {name: Path(path) for name, path in context.artifacts.items()}
+        record = json.loads(files[RECORD].read_text(encoding="utf-8"))
+        self.house = parse_house(files[HOUSE].read_text(encoding="utf-8"), source=HOUSE)
+        self.plan = FeaturePlan.from_dict(record["plan"])
+        self.calibration = Calibration.from_dict(record["calibration"])
+        self.outputs = list(record["outputs"])
+        self.model = keras.models.load_model(files[MODEL], compile=False)
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002 (MLflow's names)
+        """The forecast for the steps after the last row in which the target is known.
+
+        Args:
+            context: unused.
+            model_input: raw rows, ascending: `time` (ISO text or timestamps, on the house's table clock or with an offset) and the columns of the
+                house's tables in their units. Columns but the target's may be missing, values may be; more days than the context are better.
+            params: unused.
+
+        Returns:
+            A row for each step of the horizon: `time` (start of the step, house's zone), `mean`, `p10` … `p90`, in the target's canonical unit
+            (energy: Wh in the step).
+
+        Raises:
+            DataError: times cannot be read, or the target is known for less than half of what the model looks at.
+        """
+        series = raw_series(self.house, model_input)
+        sensor = self.house.target(self.plan.target).sensor
+        builder = FeatureBuilder(self.plan, series, target=sensor, zone=self.house.zone)
+        origin = end_of_known(builder, sensor)
+        outputs = dict(zip(self.outputs, self._run(builder, origin), strict=True))
+        quantiles, mean = publish(outputs.get("quantiles"), outputs["mean"], self.calibration, self.plan)
+        return forecast_table(origin, quantiles[0], mean[0], plan=self.plan, house=self.house)
+
+    def _run(self, builder: FeatureBuilder, origin: int) -> list[npt.NDArray[np.float64]]:
+        outputs = self.model.predict_on_batch(builder.inputs(np.array([origin], np.int64)).arrays)
+        return [np.asarray(value, np.float64) for value in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+
+
+def raw_series(house: HouseSpec, rows: pd.DataFrame) -> Series:
+    """The house's series from raw rows; what a table would be repaired for is repaired.
+
+    Raises:
+        DataError: there is no time column, or times cannot be read.
+    """
+    if TIME not in rows.columns:
+        raise DataError(f"the rows have no column {TIME!r}, only {', '.join(map(str, rows.columns))}: name the time column {TIME!r}")
+    columns = columns_of(house)
+    findings = Findings("rows", repair=True)
+    table = rows_of(rows.reindex(columns=[TIME, *columns]), columns, findings)
+    return series_of_rows(house, table, findings, judge_units=False)
+
+
+def end_of_known(builder: FeatureBuilder, target: str) -> int:
+    """Unix s just after the last step whose `target` sensor is known: the origin.
+
+    Raises:
+        DataError: nothing is known, or too little of the model's context.
+    """
+    known = np.flatnonzero(np.isfinite(builder.target))
+    if not len(known):
+        raise DataError(f"no value of {target!r} is known: give rows of the last {builder.plan.context_s / 86_400:g} days with its column")
+    origin = builder.series.start + (int(known[-1]) + 1) * builder.series.step_s
+    share = builder.known_share(origin, target, builder.plan.context_s)
+    if share < MIN_KNOWN_SHARE:
+        days = builder.plan.context_s / 86_400
+        raise DataError(f"{target!r} is known for {share:.0%} of the last {days:g} days, the model needs {MIN_KNOWN_SHARE:.0%}: give more rows")
+    return origin
+
+
+def forecast_table(
+    origin: int, quantiles: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], *, plan: FeaturePlan, house: HouseSpec
+) -> pd.DataFrame:
+    """One row for each step of the horizon."""
+    times = pd.to_datetime(origin + plan.step_s * np.arange(len(mean)), unit="s", utc=True).tz_convert(house.time_zone)
+    levels = {f"p{100 * level:g}": quantiles[:, i] for i, level in enumerate(plan.quantile_levels)}
+    return pd.DataFrame({TIME: times, "mean": mean, **levels})
+
+
+def signature(house: HouseSpec, plan: FeaturePlan) -> ModelSignature:
+    """Raw rows in, forecast out; only the time and the target's column are required.
+
+    The columns are of any type, because MLflow would refuse times that are not text, and whole numbers where it expects fractions: a table read by
+    pandas has both. `metadata` says what they mean.
+    """
+    target = house.sensor(house.target(plan.target).sensor).column
+    columns = [ColSpec(AnyType(), name, required=name == target) for name in columns_of(house)]
+    levels = [ColSpec(DataType.double, f"p{100 * level:g}") for level in plan.quantile_levels]
+    outputs = [ColSpec(DataType.datetime, TIME), ColSpec(DataType.double, "mean"), *levels]
+    return ModelSignature(Schema([ColSpec(AnyType(), TIME), *columns]), Schema(outputs))
+
+
+def metadata(house: HouseSpec, plan: FeaturePlan) -> dict[str, Any]:
+    """What the columns mean, for whoever reads the model's page in MLflow."""
+    meaning = {s.column: f"{s.role}, {s.unit}" + (f" ({s.column_form})" if s.feature.kind == "energy" else "") for s in house.sensors if s.column}
+    return {
+        "site": house.site,
+        "target": plan.target,
+        "unit": plan.unit,
+        "step_s": plan.step_s,
+        "time_zone": house.time_zone,
+        "table_clock": house.table_clock,
+        "columns": meaning,
+    }
+
+
+def requirements() -> list[str]:
+    """Packages that the model needs, at the versions it was made with. Left to guess them, MLflow takes 7 to 18 s to run the model once more."""
+    import keras
+
+    backend = {"tensorflow": ("tensorflow-cpu", "tensorflow"), "jax": ("jax",), "torch": ("torch",)}[keras.backend.backend()]
+    return [f"{name}=={found}" for name in (*REQUIREMENTS, *backend) if (found := _installed(name))]
+
+
+def _installed(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def log_forecaster(folder: Path, *, name: str) -> str:
+    """Log the run folder's model to the open MLflow run; returns its URI.
+
+    Raises:
+        OSError, MlflowException: a file is missing, or the store refuses.
+    """
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    house = parse_house((folder / HOUSE).read_text(encoding="utf-8"), source=HOUSE)
+    plan = FeaturePlan.from_dict(record["plan"])
+    here = Path(__file__).resolve()
+    info = mlflow.pyfunc.log_model(
+        name=name,
+        python_model=str(here),
+        artifacts={file: str(folder / file) for file in (MODEL, RECORD, HOUSE)},
+        code_paths=[str(here.parent), str(here.parents[1] / "edge_agent")],
+        signature=signature(house, plan),
+        metadata=metadata(house, plan),
+        pip_requirements=requirements(),
+    )
+    return str(info.model_uri)
+
+
+set_model(HouseForecaster())
