@@ -5,25 +5,18 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
 from edge_agent.contract.errors import HearthcastError
+from trainer.quiet import quiet_libraries
 
 COMMANDS: Final = {
     "fit": ("trainer.fit_command", "train a model on a house's history"),
     "backtest": ("trainer.backtest", "score a bundle at rolling origins beside the baselines"),
 }
 """Module (with `add_arguments` and `run`) and purpose by command; loaded only when asked for."""
-
-
-def quiet_libraries() -> None:
-    """Silence what TensorFlow and oneDNN say of themselves; whoever set these variables keeps them."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, str]:

@@ -9,9 +9,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.contract.calibration import Calibration, fit_calibration
+from edge_agent.contract.calibration import Calibration, fit_calibration, publish
 from edge_agent.contract.localtime import DAY_S
-from edge_agent.contract.schema import ROLES
 from trainer.baselines import CLIMATOLOGY, actual_values
 from trainer.scores import Predictions, score, skill, where_all_known
 from trainer.windows import SCORE_EVERY_S, Windows
@@ -42,9 +41,7 @@ def model_predictions(model: keras.Model, windows: Windows, calibration: Calibra
     """The model's calibrated forecasts."""
     plan = windows.plan
     quantiles, mean = raw_outputs(model, windows, batch_size=batch_size)
-    published = calibration.apply(quantiles, mean, plan.quantile_levels)
-    if ROLES[plan.role].kind == "energy":
-        published = np.maximum(published, 0.0)
+    published, mean = publish(quantiles, mean, calibration, plan)
     return Predictions(windows.origins, plan.step_s, plan.quantile_levels, published, mean, actual_values(windows.builder, windows.origins))
 
 

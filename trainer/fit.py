@@ -1,10 +1,11 @@
-"""One run: table -> windows -> network -> training -> calibration -> scores -> run folder."""
+"""One run: table -> windows -> network -> training -> calibration -> scores -> run folder and MLflow."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,21 +17,26 @@ from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.errors import ConfigError
 from edge_agent.contract.features import FeatureBuilder, FeaturePlan
 from edge_agent.contract.localtime import iso_utc
-from edge_agent.contract.schema import parse_house
+from edge_agent.contract.schema import HouseSpec, parse_house
 from trainer.baselines import CLIMATOLOGY, baseline_predictions
 from trainer.datasets import Table, read_table
 from trainer.display import TrainingDisplay, counting
 from trainer.evaluate import calibrate, model_predictions, score_table
-from trainer.loop import Progress, Task, train
+from trainer.gallery import forecast_pictures, loss_picture, save_pictures
+from trainer.loop import Epoch, Progress, Task, train
 from trainer.machine import git_commit, library_versions, machine, peak_memory_mb
 from trainer.model import Network, build_base, build_seed, scaling_of
 from trainer.presets import HyperParameters, plan_for
 from trainer.run_folder import RunFolder
 from trainer.scores import Predictions
+from trainer.tracking import RunStart, TrackedRun, track
+from trainer.untracked import OFF, UntrackedRun
 from trainer.windows import Span, Split, Windows, split_origins
 
 BATCH: Final = 64
 """Windows in a batch of predictions: larger ones only cost memory."""
+MODEL: Final = "model"
+"""What the trained model is called among the scores."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,10 @@ class FitRequest:
     seed: int = 0
     repair: bool = False
     resume: bool = False
+    tracking_uri: str | None = None
+    """MLflow's store; None: a SQLite file beside the run; `off`: none."""
+    experiment: str | None = None
+    """MLflow's experiment; the house's name when None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,50 +65,45 @@ class Material:
     """The house's history, ready to train on."""
 
     house_text: str
-    house: Any
+    house: HouseSpec
     table: Table
-    target: str
     sensor: str
+    """The target's."""
     plan: FeaturePlan
     builder: FeatureBuilder
     split: Split
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network after training."""
+
+    model: keras.Model
+    """float32, physical units."""
+    progress: Progress
+    windows_per_s: float
+    """Median of the epochs, training only."""
 
 
 def fit(request: FitRequest, *, console: Console, stop_asked: Callable[[], bool] = lambda: False) -> dict[str, Any]:
     """Fit a model and leave it in the run folder; returns what `run.json` holds.
 
     Raises:
-        HearthcastError: configuration, data or training failed; the folder then holds no run that looks finished.
+        HearthcastError: configuration, data, training or tracking failed; the folder then holds no run that looks finished, unless it is finished
+            and only the last uploads to MLflow failed.
     """
     started = time.perf_counter()
     material = _read(request, console)
     folder = RunFolder(request.out)
     folder.start(_started(request, material), resume=request.resume)
-    keras.utils.set_random_seed(request.seed)
-    network = _network(request, material)
-    progress, samples_per_s = _train(request, material, network, folder, console, stop_asked)
-    model = _float32(request, material, network)
-    calibration_windows = _windows(material, material.split.calibration, "calibration", console)
-    calibration = calibrate(model, calibration_windows, batch_size=BATCH)
-    spans = {"validation": calibration_windows}
-    if not progress.interrupted:  # the test span is scored once, when everything is decided
-        spans["test"] = _windows(material, material.split.test, "test", console)
-    predictions = {name: _predictions(model, windows, calibration) for name, windows in spans.items()}
-    folder.write_house(material.house_text)
-    folder.write_history(progress.history)
-    folder.write_samples(calibration_windows, material.house, material.sensor)
-    folder.write_model(model)
-    record = {
-        **_record(request, material, progress),
-        "outputs": list(model.output_names),
-        "calibration": calibration.to_dict(),
-        "scores": {name: score_table(table) for name, table in predictions.items()},
-        "samples_per_s": samples_per_s,
-        "wall_time_s": time.perf_counter() - started,
-        "peak_memory_mb": peak_memory_mb(),
-        "mlflow_run_id": "",
-    }
-    folder.write_record(record)
+    with _tracking(request, material) as tracked:
+        trained = _train(request, material, folder, tracked, console, stop_asked)
+        tracked.interrupted = trained.progress.interrupted
+        record, predictions = _judge(request, material, trained, folder, console)
+        record |= {"mlflow_run_id": tracked.id, "wall_time_s": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
+        folder.write_record(record)
+        with console.status("pictures and MLflow"):
+            _show(material, trained, record, predictions, folder, tracked)
     return record
 
 
@@ -113,10 +118,10 @@ def _read(request: FitRequest, console: Console) -> Material:
     for line in table.notes:
         console.print(f"note: {line}")
     series = table.series
-    console.print(f"{house.site}: {iso_utc(series.start)} to {iso_utc(series.end)}, {len(series):,} steps, target {target.name} ({plan.unit})")
+    console.print(f"{house.site}: {iso_utc(series.start)} to {iso_utc(series.end)}, {len(series):,} steps; target {target.name} ({plan.unit})")
     builder = FeatureBuilder(plan, series, target=target.sensor, zone=house.zone)
     split = split_origins(series, plan, target.sensor, stride_s=request.hyper.stride_s)
-    return Material(text, house, table, target.name, target.sensor, plan, builder, split)
+    return Material(text, house, table, target.sensor, plan, builder, split)
 
 
 def _text(path: Path) -> str:
@@ -138,6 +143,59 @@ def _started(request: FitRequest, material: Material) -> dict[str, Any]:
     }
 
 
+def _tracking(request: FitRequest, material: Material) -> AbstractContextManager[TrackedRun | UntrackedRun]:
+    if request.tracking_uri == OFF:
+        return nullcontext(UntrackedRun())
+    started = _started(request, material)
+    split = {name: len(span.origins) for name, span in vars(material.split).items()}
+    start = RunStart(
+        folder=request.out,
+        experiment=request.experiment or material.house.site,
+        name=request.out.name,
+        parameters={**started.pop("hyper_parameters"), **started, "target": material.plan.target, "origins": split},
+        tags={"data_fingerprint": material.table.fingerprint, "site": material.house.site, "preset": request.preset},
+        tracking_uri=request.tracking_uri,
+        resume=request.resume,
+    )
+    return track(start)
+
+
+def _train(
+    request: FitRequest,
+    material: Material,
+    folder: RunFolder,
+    tracked: TrackedRun | UntrackedRun,
+    console: Console,
+    stop_asked: Callable[[], bool],
+) -> Trained:
+    keras.utils.set_random_seed(request.seed)
+    network = _network(request, material)
+    task = Task(
+        network,
+        windows=_windows(material, material.split.train, "training", console),
+        stopping=_windows(material, material.split.stopping, "stopping", console),
+        hyper=request.hyper,
+        seed=request.seed,
+        keep_untrained=material.plan.anchored,
+    )
+    with _Reporter(console, epochs=request.hyper.epochs, windows=len(task.windows), tracked=tracked) as reporter:
+        progress = train(task, checkpoint=folder.state, display=reporter, stop_asked=stop_asked, resume=request.resume)
+    rates = [row.samples_per_s for row in progress.history if row.epoch]
+    return Trained(_float32(request, material, network), progress, float(np.median(rates)) if rates else 0.0)
+
+
+class _Reporter(TrainingDisplay):
+    """The display, which also tells MLflow."""
+
+    def __init__(self, console: Console, *, epochs: int, windows: int, tracked: TrackedRun | UntrackedRun) -> None:
+        super().__init__(console, epochs=epochs, windows=windows)
+        self.tracked = tracked
+
+    def epoch(self, row: Epoch, best: int) -> None:
+        super().epoch(row, best)
+        self.tracked.log_epoch(row.epoch, {name: value for name, value in asdict(row).items() if name != "epoch"})
+
+
 def _network(request: FitRequest, material: Material) -> Network:
     if request.preset == "seed":
         return build_seed(material.plan, request.hyper, scaling_of(material.builder, material.split.train))
@@ -154,41 +212,48 @@ def _float32(request: FitRequest, material: Material, network: Network) -> keras
 
 
 def _windows(material: Material, span: Span, name: str, console: Console) -> Windows:
+    if not material.plan.anchored:
+        return Windows(material.builder, span.origins)
     with counting(console, f"climatology, {name} span", len(span.origins)) as advance:
         return Windows(material.builder, span.origins, on_progress=advance)
 
 
-def _train(
-    request: FitRequest, material: Material, network: Network, folder: RunFolder, console: Console, stop_asked: Callable[[], bool]
-) -> tuple[Progress, float]:
-    """Train; returns progress and the median epoch's windows per second."""
-    task = Task(
-        network,
-        windows=_windows(material, material.split.train, "training", console),
-        stopping=_windows(material, material.split.stopping, "stopping", console),
-        hyper=request.hyper,
-        seed=request.seed,
-        keep_untrained=material.plan.anchored,
-    )
-    with TrainingDisplay(console, epochs=request.hyper.epochs, windows=len(task.windows)) as display:
-        progress = train(task, checkpoint=folder.state, display=display, stop_asked=stop_asked, resume=request.resume)
-    return progress, float(np.median([row.samples_per_s for row in progress.history]))
+def _judge(
+    request: FitRequest, material: Material, trained: Trained, folder: RunFolder, console: Console
+) -> tuple[dict[str, Any], dict[str, dict[str, Predictions]]]:
+    """Calibrate and score, and write all of the run but its record; returns the record and the predictions by span and method."""
+    held_out = _windows(material, material.split.calibration, "calibration", console)
+    calibration = calibrate(trained.model, held_out, batch_size=BATCH)
+    spans = {"validation": held_out}
+    if not trained.progress.interrupted:  # the test span is looked at once, when everything is decided
+        spans["test"] = _windows(material, material.split.test, "test", console)
+    predictions = {name: _predictions(trained.model, windows, calibration) for name, windows in spans.items()}
+    folder.write_house(material.house_text)
+    folder.write_history(trained.progress.history)
+    folder.write_samples(held_out, material.house, material.sensor)
+    folder.write_model(trained.model)
+    return {
+        **_record(request, material, trained),
+        "calibration": calibration.to_dict(),
+        "scores": {name: score_table(table) for name, table in predictions.items()},
+    }, predictions
 
 
 def _predictions(model: keras.Model, windows: Windows, calibration: Calibration) -> dict[str, Predictions]:
-    """The model's forecasts, and the baselines' at the same origins, the rolling climatology last."""
+    """The model's forecasts, and the baselines' at the same origins."""
     own = model_predictions(model, windows, calibration, batch_size=BATCH)
-    return {"model": own, **baseline_predictions(windows.builder, windows.origins, anchors=windows.anchors)}
+    return {MODEL: own, **baseline_predictions(windows.builder, windows.origins, anchors=windows.anchors)}
 
 
-def _record(request: FitRequest, material: Material, progress: Progress) -> dict[str, Any]:
+def _record(request: FitRequest, material: Material, trained: Trained) -> dict[str, Any]:
     """What run.json says of how the model came about."""
-    series, split = material.table.series, material.split
+    series, split, progress = material.table.series, material.split, trained.progress
     return {
         "status": "interrupted" if progress.interrupted else "finished",
         "name": f"{request.preset}-{material.house.site}",
         "preset": request.preset,
         "plan": material.plan.to_dict(),
+        "outputs": list(trained.model.output_names),
         "training": {
             "houses": [material.house.site],
             "start": iso_utc(series.start),
@@ -197,6 +262,7 @@ def _record(request: FitRequest, material: Material, progress: Progress) -> dict
             "epochs": progress.history[-1].epoch,
             "best_epoch": progress.best_epoch,
             "best_validation_loss": progress.best_loss,
+            "windows_per_s": trained.windows_per_s,
         },
         "split": split.to_dict(),
         "hyper_parameters": request.hyper.to_dict(),
@@ -210,10 +276,33 @@ def _record(request: FitRequest, material: Material, progress: Progress) -> dict
     }
 
 
+def _show(
+    material: Material,
+    trained: Trained,
+    record: Mapping[str, Any],
+    predictions: Mapping[str, Mapping[str, Predictions]],
+    folder: RunFolder,
+    tracked: TrackedRun | UntrackedRun,
+) -> None:
+    """Pictures into the folder, everything to MLflow."""
+    shown = predictions.get("test", predictions["validation"])
+    loss = "CRPS + squared error, relative" if material.plan.anchored else "mean squared error, standardised"
+    figures = {
+        **loss_picture(trained.progress.history, trained.progress.best_epoch, loss=loss),
+        **forecast_pictures(shown, MODEL, plan=material.plan, zone=material.house.zone),
+    }
+    save_pictures(figures, folder.path)
+    tracked.log_scores(record["scores"])
+    for name, figure in figures.items():
+        tracked.log_picture(name, figure)
+    tracked.log_folder(folder.path)
+    tracked.log_forecaster(folder.path)
+
+
 def verdict(record: dict[str, Any]) -> str:
     """One line: what the run is worth beside the rolling climatology."""
     span = "test" if "test" in record["scores"] else "validation"
-    own, yardstick = record["scores"][span]["model"], record["scores"][span][CLIMATOLOGY]
+    own, yardstick = record["scores"][span][MODEL], record["scores"][span][CLIMATOLOGY]
     gain = own["skill"]
     return (
         f"{span} span: CRPS {own['crps']:.4g} beside {yardstick['crps']:.4g} of the {CLIMATOLOGY} (skill {gain['crps']:+.1%}), "

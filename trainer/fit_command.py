@@ -16,6 +16,7 @@ from rich.console import Console
 from edge_agent.contract.errors import ConfigError, TrainingError
 from edge_agent.contract.schema import read_house
 from trainer.presets import COVARIATE_ROLES, PRESETS, SCHEDULES, HyperParameters, hyper_parameters, plan_for
+from trainer.quiet import without_native_stderr
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights, dropout and the order of windows (default: %(default)s)")
     parser.add_argument("--repair", action="store_true", help="repair a faulty table where that is possible, and say what was repaired")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out after its last complete epoch")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow tracking store (default: SQLite file mlflow.db here)")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store (default: $MLFLOW_TRACKING_URI, else mlflow.db beside RUN; off: none)")
+    parser.add_argument("--experiment", metavar="NAME", help="MLflow's experiment, whose runs stand side by side (default: the house's name)")
     group = parser.add_argument_group("hyper-parameters (the preset decides what is not given)")
     for item in fields(HyperParameters):
         _add_hyper_parameter(group, item.name, type(item.default), str(item.metadata["help"]))
@@ -55,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.init:
         raise ConfigError(f"--init is for preset finetune: leave it out with --preset {arguments.preset}")
     _check_early(arguments)
-    from trainer.fit import FitRequest, fit, verdict
+    with without_native_stderr():
+        from trainer.fit import FitRequest, fit, verdict
 
     request = FitRequest(
         house=arguments.house,
@@ -68,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         repair=arguments.repair,
         resume=arguments.resume,
+        tracking_uri=arguments.tracking_uri,
+        experiment=arguments.experiment,
     )
     with stoppable(console) as stop_asked:
         record = fit(request, console=console, stop_asked=stop_asked)

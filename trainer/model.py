@@ -149,7 +149,8 @@ class _RelativeUnits:
         self.is_energy = ROLES[plan.role].kind == "energy"
         self.spread = ROLE_MEAN_AND_SPREAD.get(plan.role, (0.0, 1.0))[1]
         self._divisor = ops.expand_dims(scale, 1) if self.is_energy else self.spread
-        self._level = None if self.is_energy else ops.mean(anchor[:, :, -1:], axis=1, keepdims=True)
+        # a layer, because an operation ops.mean would be called like the output
+        self._level = None if self.is_energy else layers.GlobalAveragePooling1D(keepdims=True, name="level")(anchor[:, :, -1:])
 
     def enter(self, value: Any) -> Any:
         """Relative `value`, `(n, steps, channels)`."""

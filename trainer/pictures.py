@@ -63,22 +63,23 @@ def _figure(width: float, height: float, *, rows: int = 1) -> tuple[Figure, list
     return figure, list(axes)
 
 
-def loss_curves(training: Sequence[float], validation: Sequence[float], *, best_epoch: int, loss: str) -> Figure:
+def loss_curves(training: Sequence[float], validation: Sequence[float], *, best_epoch: int, loss: str, first_epoch: int = 1) -> Figure:
     """Loss of each epoch on both spans, with the epoch whose weights are kept.
 
     Args:
         training: loss by epoch, the first epoch first.
         validation: the same on the validation span.
-        best_epoch: counted from 1.
+        best_epoch: number of the epoch whose weights are kept.
         loss: what the loss is, for the axis.
+        first_epoch: number of the first one; 0 is the untrained network, which has no training loss (NaN).
     """
     figure, (axes,) = _figure(7.2, 4.0)
     with mpl.rc_context(STYLE):
-        axes.plot(range(1, len(training) + 1), training, color=OTHERS[1], label="training span", marker="o", markersize=3)
-        axes.plot(range(1, len(validation) + 1), validation, color=MODEL, label="validation span", marker="o", markersize=3)
-        axes.plot(
-            [best_epoch], [validation[best_epoch - 1]], "o", color=MODEL, markersize=9, markerfacecolor="none", label=f"kept: epoch {best_epoch}"
-        )
+        epochs = range(first_epoch, first_epoch + len(training))
+        axes.plot(epochs, training, color=OTHERS[1], label="training span", marker="o", markersize=3)
+        axes.plot(epochs, validation, color=MODEL, label="validation span", marker="o", markersize=3)
+        kept = {"color": MODEL, "markersize": 9, "markerfacecolor": "none", "label": f"kept: epoch {best_epoch}"}
+        axes.plot([best_epoch], [validation[best_epoch - first_epoch]], "o", **kept)
         axes.set(xlabel="epoch", ylabel=loss, title="Loss by epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()

@@ -6,6 +6,7 @@ take a thousand times the series' memory (accuracy notes: 1.8 GB for one house).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -25,7 +26,7 @@ TEST_SHARE: Final = 0.2
 VALIDATION_SHARE: Final = 0.2
 """Of what lies before the test span."""
 MIN_KNOWN_TARGET: Final = 0.5
-"""An origin is used when at least this share of its horizon is known."""
+"""An origin is used when at least this share of its horizon, and of its context, is known."""
 SCORE_EVERY_S: Final = 3600
 """Origins that are scored and calibrated on: every full hour."""
 ANCHOR_CHUNK: Final = 64
@@ -82,7 +83,7 @@ def split_origins(series: Series, plan: FeaturePlan, target: str, *, stride_s: i
     rows = [0, test_row - held_out, test_row - held_out // 2, test_row, len(series)]
     edges = [series.start + series.step_s * row for row in rows]
     edges[0] += plan.context_s
-    known = _known_horizons(series, target, plan.horizon)
+    known = _known_horizons(series, target, plan.horizon) & _known_contexts(series, target, plan.context_s // series.step_s)
     strides = (stride_s, stride_s, SCORE_EVERY_S, SCORE_EVERY_S)
     ends = (*(edge - horizon_s for edge in edges[1:-1]), edges[-1])
     spans = [
@@ -103,6 +104,14 @@ def _known_horizons(series: Series, target: str, horizon: int) -> npt.NDArray[np
     return known
 
 
+def _known_contexts(series: Series, target: str, n_steps: int) -> npt.NDArray[np.bool_]:
+    """Whether enough of the `n_steps` before each row is known, `(n_steps,)`: with less, the gateway does not ask the model."""
+    counts = np.concatenate([[0], np.cumsum(np.isfinite(series.column(target)))])
+    firsts = np.maximum(np.arange(len(series)) - n_steps, 0)
+    known: npt.NDArray[np.bool_] = counts[:-1] - counts[firsts] >= MIN_KNOWN_TARGET * n_steps
+    return known
+
+
 def _origins(series: Series, first: int, last: int, *, stride: int, known: npt.NDArray[np.bool_]) -> Ints:
     """Multiples of `stride` in [first, last] that lie on the series and have a known horizon."""
     origins = np.arange(-(-first // stride) * stride, last + 1, stride, dtype=np.int64)
@@ -112,10 +121,11 @@ def _origins(series: Series, first: int, last: int, *, stride: int, known: npt.N
 def _too_short(series: Series, plan: FeaturePlan, empty: list[str]) -> str:
     days = len(series) * series.step_s / DAY_S
     # the two held-out parts are 8 % of the series each, and each must hold a horizon and the embargo after it
-    needed = max(2.25 * plan.horizon * plan.step_s / 0.08, (plan.context_s + 3 * plan.horizon * plan.step_s) / 0.64) / DAY_S
+    horizon_s = plan.horizon * plan.step_s
+    needed = math.ceil(max(2.25 * horizon_s / 0.08, (plan.context_s + 3 * horizon_s) / 0.64) / DAY_S)
     return (
         f"no usable origin in the span for {', '.join(empty)}: the table covers {days:.1f} days, and at least "
-        f"{needed:.0f} days with the target known for most of the time are expected; give more --data"
+        f"{needed} days with the target known for most of the time are expected; give more --data"
     )
 
 

@@ -1,0 +1,72 @@
+"""A small house that the training tests share: hourly, 80 days, so that a network is trained in a second."""
+
+import numpy as np
+import pytest
+
+from edge_agent.contract.features import FeatureBuilder
+from edge_agent.contract.schema import parse_house
+from edge_agent.contract.series import Series
+from trainer.presets import plan_for
+from trainer.quiet import quiet_libraries
+
+quiet_libraries()
+
+TOML = """
+site = "small"
+time_zone = "Europe/Berlin"
+step = 3600
+table_clock = "utc"
+targets = [{ name = "energy", sensor = "meter" }, { name = "living_room", sensor = "living" }]
+[[sensors]]
+name = "meter"
+role = "energy"
+column = "use"
+[[sensors]]
+name = "living"
+role = "indoor_temperature"
+column = "living"
+[[sensors]]
+name = "outdoor"
+role = "outdoor_temperature"
+column = "outdoor"
+"""
+START = 1_767_225_600  # 2026-01-01T00:00Z
+N_DAYS = 80
+
+
+@pytest.fixture(scope="session")
+def small_house():
+    return parse_house(TOML, source="house.toml")
+
+
+@pytest.fixture(scope="session")
+def small_series(small_house):
+    """Two meals a day, warmer afternoons, a little noise."""
+    rng = np.random.default_rng(0)
+    hour = np.arange(24 * N_DAYS) % 24
+    meals = 80 + 300 * np.exp(-((hour - 8) ** 2) / 4) + 600 * np.exp(-((hour - 19) ** 2) / 6)
+    outdoor = 5 + 6 * np.sin(2 * np.pi * (hour - 9) / 24) + rng.normal(0, 1, hour.size)
+    living = 20 + 0.1 * outdoor + rng.normal(0, 0.2, hour.size)
+    return Series(START, 3600, small_house.features, np.stack([meals * rng.gamma(4, 0.25, hour.size), living, outdoor], axis=1))
+
+
+@pytest.fixture(scope="session")
+def small_builder(small_house, small_series):
+    """`small_builder(preset, target="energy", covariates=())`."""
+
+    def build(preset, target="energy", covariates=(), series=small_series):
+        plan = plan_for(preset, small_house, target, covariates)
+        return FeatureBuilder(plan, series, target=small_house.target(target).sensor, zone=small_house.zone)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory, small_series):
+    """Paths of a house.toml and a CSV as a user would have them."""
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "house.toml").write_text(TOML)
+    times = np.datetime_as_string(small_series.times.astype("datetime64[s]"))
+    rows = [f"{t},{e:.3f},{a:.3f},{b:.3f}" for t, (e, a, b) in zip(times, small_series.values, strict=True)]
+    (folder / "house.csv").write_text("\n".join(["time,use,living,outdoor", *rows]) + "\n")
+    return folder / "house.toml", folder / "house.csv"

@@ -1,0 +1,55 @@
+import subprocess
+import sys
+
+import pytest
+
+from trainer.__main__ import main
+
+LAZY = """
+import sys
+from trainer.__main__ import main
+try:
+    code = main({argv!r})
+except SystemExit as stop:
+    code = stop.code
+loaded = [name for name in ("keras", "tensorflow", "mlflow", "pandas", "matplotlib") if name in sys.modules]
+print(code, loaded)
+"""
+
+
+def wanted(small_run, tmp_path):
+    return ["fit", "--house", str(small_run[0]), "--data", str(small_run[1]), "--out", str(tmp_path / "run")]
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [(["fit", "--help"], 0), (["--help"], 0), (["fit"], 2), (["fit", "--house", "a", "--data", "b", "--out", "c", "--preset", "sed"], 2)],
+)
+def test_help_and_mistakes_load_nothing_heavy(argv, code):
+    done = subprocess.run([sys.executable, "-c", LAZY.format(argv=argv)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"{code} []"
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--preset", "finetune"], "not available yet"),
+        (["--preset", "bass"], "did you mean 'base'?"),
+        (["--init", "x"], "--init is for preset finetune"),
+        (["--target", "enrgy"], "did you mean 'energy'?"),
+        (["--covariates", "nothing"], "--covariates"),
+        (["--epochs", "0"], "--epochs 0"),
+        (["--house", "no.toml"], "no.toml: cannot be read"),
+        (["--data", "no.csv"], "--data no.csv: there is no such file"),
+    ],
+)
+def test_bad_arguments_end_with_2_and_say_what_to_do(small_run, tmp_path, capsys, extra, said):
+    assert main([*wanted(small_run, tmp_path), *extra]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_command_is_refused():
+    with pytest.raises(SystemExit) as stop:
+        main(["fti"])
+    assert stop.value.code == 2

@@ -1,0 +1,190 @@
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from edge_agent.contract.errors import ConfigError
+from trainer.model import Scaling, build_base, build_seed, forecast_loss, scaling_of
+from trainer.presets import HyperParameters, hyper_parameters, plan_for
+from trainer.windows import Span
+
+TINY = HyperParameters(units=4)
+HOUR = 3600
+
+
+def inputs_at(builder, n=3):
+    return builder.inputs(builder.series.start + HOUR * np.arange(30 * 24, 30 * 24 + n)).arrays
+
+
+def base(builder, hyper=TINY):
+    keras.utils.set_random_seed(1)
+    return build_base(builder.plan, hyper)
+
+
+def seed(builder, hyper=TINY):
+    keras.utils.set_random_seed(1)
+    span = Span(builder.series.start, builder.series.start + 40 * 24 * HOUR, np.array([]))
+    return build_seed(builder.plan, hyper, scaling_of(builder, span))
+
+
+def stirred(network):
+    """The network with random weights everywhere, so that nothing is still zero."""
+    rng = np.random.default_rng(0)
+    network.core.set_weights([w + rng.normal(0, 0.3, w.shape).astype(w.dtype) for w in network.core.get_weights()])
+    return network
+
+
+@pytest.mark.parametrize(("target", "covariates"), [("energy", ()), ("energy", ("outdoor_temperature", "indoor_humidity")), ("living_room", ())])
+def test_the_untrained_base_network_is_the_climatology(small_builder, target, covariates):
+    builder = small_builder("base", target, covariates)
+    inputs = inputs_at(builder)
+    quantiles, mean = base(builder).model.predict_on_batch(inputs)
+    np.testing.assert_allclose(quantiles, inputs["anchor"][:, :, :-1], rtol=1e-5)
+    np.testing.assert_allclose(mean, inputs["anchor"][:, :, -1], rtol=1e-5)
+
+
+def test_quantiles_ascend_and_energy_is_not_below_zero_whatever_the_weights(small_builder):
+    builder = small_builder("base")
+    quantiles, mean = stirred(base(builder)).model.predict_on_batch(inputs_at(builder))
+    assert (np.diff(quantiles, axis=-1) >= 0).all()
+    assert (quantiles >= 0).all()
+    assert (quantiles == 0).any()
+    assert (mean >= 0).all()
+
+
+def test_a_temperature_may_fall_below_zero(small_builder):
+    builder = small_builder("base", "living_room")
+    inputs = inputs_at(builder)
+    inputs["anchor"] -= 40
+    assert (base(builder).model.predict_on_batch(inputs)[0] < 0).all()
+
+
+def test_forecasts_stay_finite_when_nothing_of_the_past_is_known(small_builder):
+    builder = small_builder("base", covariates=("outdoor_temperature",))
+    inputs = inputs_at(builder)
+    inputs["context"][:, :, [0, -1]] = np.nan
+    inputs["future"][:, :, 6:] = np.nan
+    assert all(np.isfinite(out).all() for out in stirred(base(builder)).model.predict_on_batch(inputs))
+
+
+def test_a_covariate_matters_where_it_is_known(small_builder):
+    builder = small_builder("base", covariates=("outdoor_temperature",))
+    model, inputs = stirred(base(builder)).model, inputs_at(builder)
+    warmer = {**inputs, "context": inputs["context"] + np.eye(7, dtype=np.float32)[6] * 5}
+    assert not np.allclose(model.predict_on_batch(inputs)[1], model.predict_on_batch(warmer)[1], rtol=1e-3)
+
+
+def test_one_base_network_serves_any_step(small_builder):
+    builder = small_builder("base")
+    inputs = inputs_at(builder)
+    doubled = {**inputs, "future": np.repeat(inputs["future"], 2, axis=1), "anchor": np.repeat(inputs["anchor"], 2, axis=1)}
+    model = stirred(base(builder)).model
+    np.testing.assert_allclose(model.predict_on_batch(doubled)[1][:, ::2], model.predict_on_batch(inputs)[1], rtol=1e-4)
+
+
+def test_a_house_twice_as_hungry_gets_twice_the_forecast(small_builder):
+    builder = small_builder("base")
+    inputs = inputs_at(builder)
+    twice = {"context": [2.0] + [1.0] * 5, "future": [1.0] * 6 + [2.0] * 6, "anchor": [2.0], "scale": [2.0]}
+    doubled = {name: values * np.array(twice[name], np.float32) for name, values in inputs.items()}
+    model = stirred(base(builder)).model
+    np.testing.assert_allclose(model.predict_on_batch(doubled)[0], 2 * model.predict_on_batch(inputs)[0], rtol=1e-4)
+
+
+def test_seed_is_the_articles_network(reference_house):
+    plan, hyper = plan_for("seed", reference_house, "energy"), hyper_parameters("seed", {})
+    model = build_seed(plan, hyper, Scaling((0.0,) * 28, (1.0,) * 28, 0.0, 1.0)).model
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds == ["InputLayer", "Normalization", "LSTM", "LeakyReLU", "Dropout", "Dense", "Normalization", "Activation"]
+    # 4 gates of 128 units on 28 inputs, 128 states and a bias; 144 outputs on 128 states and a bias
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 4 * 128 * (28 + 128 + 1) + 144 * 129
+
+
+def test_seed_takes_the_training_mean_for_an_unknown_value(small_builder):
+    builder = small_builder("seed")
+    mean = builder.series.values[: 40 * 24].mean(axis=0)
+    inputs = inputs_at(builder)["context"]
+    unknown, filled = inputs.copy(), inputs.copy()
+    unknown[:, 3:9], filled[:, 3:9] = np.nan, mean
+    model = stirred(seed(builder)).model
+    np.testing.assert_allclose(model.predict_on_batch({"context": unknown}), model.predict_on_batch({"context": filled}), rtol=1e-4)
+
+
+def test_seed_puts_out_physical_units(small_builder):
+    builder = small_builder("seed")
+    network = seed(builder)
+    inputs = inputs_at(builder)
+    relative, physical = network.core.predict_on_batch(inputs)[:, :, 0], network.model.predict_on_batch(inputs)
+    known = builder.target[: 40 * 24]
+    np.testing.assert_allclose(physical, np.maximum(relative * known.std() + known.mean(), 0), rtol=1e-4)
+    np.testing.assert_allclose(network.relative(inputs, relative * known.std() + known.mean()), relative, atol=1e-5)
+
+
+def test_scaling_knows_the_training_span_only(small_builder, small_series):
+    values = small_series.values.copy()
+    values[40 * 24 :] = 1e6
+    span = Span(small_series.start, small_series.start + 40 * 24 * HOUR, np.array([]))
+    assert scaling_of(small_builder("seed", series=replace(small_series, values=values)), span) == scaling_of(small_builder("seed"), span)
+
+
+def test_a_channel_that_never_changes_is_left_as_it_is(small_builder, small_series):
+    values = small_series.values.copy()
+    values[:, 1], values[:, 2] = 21.0, np.nan
+    span = Span(small_series.start, small_series.end, np.array([]))
+    scaling = scaling_of(small_builder("seed", series=replace(small_series, values=values)), span)
+    assert (scaling.mean[1:], scaling.std[1:]) == ((21.0, 0.0), (1.0, 1.0))
+
+
+def test_the_loss_worked_out_by_hand():
+    # error 2 at level 0.1, 1 at 0.9, mean off by 3: 2 * (0.2 + 0.9) / 2 + 0.5 * 9
+    actual, predicted = np.array([[[5.0]]], np.float32), np.array([[[3.0, 4.0, 2.0]]], np.float32)
+    assert float(forecast_loss((0.1, 0.9), mean_weight=0.5)(actual, predicted)[0]) == pytest.approx(1.1 + 4.5)
+
+
+def test_the_loss_without_levels_is_the_squared_error():
+    actual, predicted = np.array([[[5.0], [1.0]]], np.float32), np.array([[[3.0], [1.0]]], np.float32)
+    assert float(forecast_loss((), mean_weight=1.0)(actual, predicted)[0]) == pytest.approx(2.0)
+
+
+def test_unknown_steps_count_nowhere_in_the_loss():
+    loss = forecast_loss((0.5,), mean_weight=1.0)
+    known, predicted = np.array([[[5.0]]], np.float32), np.array([[[3.0, 3.0], [7.0, 7.0]]], np.float32)
+    some = np.array([[[5.0], [np.nan]]], np.float32)
+    assert float(loss(some, predicted)[0]) == pytest.approx(float(loss(known, predicted[:, :1])[0]))
+    assert float(loss(np.full((1, 2, 1), np.nan, np.float32), predicted)[0]) == 0.0
+
+
+@pytest.mark.parametrize(("preset", "build"), [("base", base), ("seed", seed)])
+def test_a_saved_model_loads_with_nothing_but_keras(small_builder, tmp_path, preset, build):
+    builder = small_builder(preset)
+    model = stirred(build(builder)).model
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    modules = {item["module"] for item in model.get_config()["layers"]}
+    assert all(module.split(".")[0] == "keras" for module in modules)
+    assert not any(isinstance(layer, keras.layers.Lambda) for layer in model.layers)
+    assert [i.name for i in loaded.inputs] == list(builder.plan.input_shapes())
+    np.testing.assert_array_equal(loaded.predict_on_batch(inputs_at(builder))[0], model.predict_on_batch(inputs_at(builder))[0])
+
+
+def test_output_names_and_order(small_builder):
+    assert base(small_builder("base")).model.output_names == ["quantiles", "mean"]
+    assert seed(small_builder("seed")).model.output_names == ["mean"]
+
+
+@pytest.mark.parametrize(("preset", "build"), [("base", base), ("seed", seed)])
+def test_mixed_precision_changes_no_weight_and_keeps_scaling_exact(small_builder, preset, build):
+    builder = small_builder(preset)
+    mixed, plain = build(builder, replace(TINY, mixed_precision=True)), build(builder)
+    plain.core.set_weights(mixed.core.get_weights())
+    ours, theirs = mixed.model.predict_on_batch(inputs_at(builder)), plain.model.predict_on_batch(inputs_at(builder))
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-2)
+
+
+def test_a_plan_in_another_order_is_refused(small_builder):
+    plan = small_builder("base").plan
+    with pytest.raises(ConfigError, match="target, calendar, role"):
+        build_base(replace(plan, context=plan.context[::-1]), TINY)
+    with pytest.raises(ConfigError, match="end with its lags"):
+        build_base(replace(plan, future=plan.future[::-1]), TINY)

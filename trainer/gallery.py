@@ -1,0 +1,47 @@
+"""The pictures of one run, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
+
+from edge_agent.contract.features import FeaturePlan
+from trainer import pictures
+from trainer.baselines import CLIMATOLOGY
+from trainer.loop import Epoch
+from trainer.scores import Predictions, where_all_known
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FOLDER: Final = "pictures"
+
+
+def loss_picture(history: list[Epoch], best_epoch: int, *, loss: str) -> dict[str, Figure]:
+    """Loss by epoch; nothing when no epoch was complete."""
+    if len(history) < 2:
+        return {}
+    training, validation = [row.loss for row in history], [row.validation_loss for row in history]
+    return {"loss": pictures.loss_curves(training, validation, best_epoch=best_epoch, loss=loss, first_epoch=history[0].epoch)}
+
+
+def forecast_pictures(predictions: Mapping[str, Predictions], model: str, *, plan: FeaturePlan, zone: ZoneInfo) -> dict[str, Figure]:
+    """Forecast against actual, error by lead time, coverage by level and residuals by hour of the method called `model`, beside the others."""
+    common = where_all_known(dict(predictions))
+    own, label = common[model], pictures.quantity(plan.target, plan.unit, plan.step_s)
+    ours = {model: own, CLIMATOLOGY: common[CLIMATOLOGY]}
+    return {
+        "forecasts": pictures.forecasts_against_actual(own, pictures.typical_rows(own), zone=zone, label=label, baseline=common[CLIMATOLOGY]),
+        "error_by_lead_time": pictures.error_by_lead_time({model: own, **{n: p for n, p in common.items() if n != model}}, label=label),
+        "coverage_by_level": pictures.reliability(ours),
+        "residuals_by_hour": pictures.residuals_by_hour(own, zone=zone, label=label),
+    }
+
+
+def save_pictures(figures: Mapping[str, Figure], folder: Path) -> None:
+    """Write each as `pictures/NAME.png` in the run folder."""
+    (folder / FOLDER).mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(folder / FOLDER / f"{name}.png")
