@@ -1,0 +1,319 @@
+"""The agent's loop, with a scripted broker and clock and a real history on disk."""
+
+import json
+import logging
+from collections import deque
+from datetime import UTC, datetime, time
+from threading import Event
+
+import pytest
+
+from edge_agent.config import read_settings
+from edge_agent.contract.errors import ConfigError, ServiceError
+from edge_agent.contract.schema import parse_house
+from edge_agent.forecaster import Forecaster
+from edge_agent.history import History
+from edge_agent.mqtt import Message
+from edge_agent.service import Service, load_forecasters, subscriptions
+
+START = 1_780_264_800  # 2026-06-01 00:00 in Berlin
+HOUSE = parse_house(
+    """
+site = "home"
+time_zone = "Europe/Berlin"
+step = 3600
+targets = [{name = "energy", sensor = "meter"}, {name = "warmth", sensor = "room"}]
+sensors = [
+  {name = "meter", role = "energy", topic = "zigbee2mqtt/meter", field = "energy", topic_unit = "kWh"},
+  {name = "room", role = "indoor_temperature", topic = "zigbee2mqtt/room", field = "temperature"},
+]
+""",
+    source="house.toml",
+)
+
+
+class ScriptedLink:
+    """What the service sees of a broker: messages to come, and what was published."""
+
+    problem = None
+
+    def __init__(self):
+        self.incoming, self.published, self.republished, self.is_stopped = deque(), [], 0, False
+        self.attempted = Event()
+        self.attempted.set()
+
+    def start(self):
+        pass
+
+    def stop(self):
+        self.is_stopped = True
+
+    def state(self):
+        return {"refused_topics": []}
+
+    def get(self, _timeout_s):
+        return self.incoming.popleft() if self.incoming else None
+
+    def publish(self, topic, payload, **_options):
+        self.published.append((topic, payload))
+
+    def republish(self):
+        self.republished += 1
+
+    def on(self, topic):
+        return [json.loads(payload) for seen, payload in self.published if seen == f"hearthcast/home/{topic}"]
+
+    def origins(self, target="energy"):
+        return [payload["origin"] for payload in self.on(f"forecast/{target}")]
+
+
+class Clock:
+    """A wall clock that is set by hand."""
+
+    def __init__(self, now):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def agent(tmp_path):
+    """Builds and starts services on one history; closes it at the end."""
+    services = []
+
+    def build(*, clock=None, forecasters=None, **flags):
+        settings = read_settings(None, flags={"state_dir": tmp_path, "replay_clock": clock is None, **flags})
+        service = Service(
+            HOUSE,
+            settings,
+            forecasters=load_forecasters(HOUSE, settings) if forecasters is None else forecasters,
+            history=History(tmp_path / "history.db"),
+            link=ScriptedLink(),
+            wall=clock,
+        )
+        service.start()
+        services.append(service)
+        return service
+
+    yield build
+    for service in services:
+        service.history.close()
+
+
+def message(topic, unix_s, **fields):
+    payload = {**fields, "last_seen": datetime.fromtimestamp(unix_s, UTC).isoformat()}
+    return Message(f"zigbee2mqtt/{topic}", json.dumps(payload).encode(), retained=False, received_at=unix_s)
+
+
+def hours(first, last):
+    """A meter that counts 100 Wh an hour and a room at 20 degC, at the edges of these hours since START."""
+    for hour in range(first, last + 1):
+        yield message("meter", START + 3600 * hour, energy=round(500 + 0.1 * hour, 3))
+        yield message("room", START + 3600 * hour, temperature=20.0)
+
+
+def feed(service, messages):
+    """Let the service work through `messages`."""
+    service.link.incoming.extend(messages)
+    while service.link.incoming:
+        service.turn()
+
+
+def utc(hour):
+    return datetime.fromtimestamp(START + 3600 * hour, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_each_step_of_replayed_days_is_forecast(agent):
+    service = agent()
+    feed(service, hours(0, 50))
+    assert service.link.origins() == [utc(hour) for hour in range(1, 50)]  # the 50th closes when something later is heard
+    latest = service.link.on("forecast/energy")[-1]
+    assert latest["grade"] == "baseline"
+    assert [point["value"] for point in latest["forecast"]] == [pytest.approx(100.0)] * 24
+    assert latest["totals"]["tomorrow"]["value"] == pytest.approx(2400.0)
+    assert len(service.link.on("forecast/warmth")) == 49
+
+
+def test_a_replayed_step_waits_for_the_grace_time(agent):
+    service = agent()
+    feed(service, [*hours(0, 1), message("room", START + 3600 + 4, temperature=20.0)])
+    assert service.link.origins("warmth") == []
+    feed(service, [message("room", START + 3600 + 5, temperature=20.0)])
+    assert service.link.origins("warmth") == [utc(1)]
+
+
+def test_forecasts_at_set_times_only(agent):
+    service = agent(forecast_at=(time(6), time(18)))
+    feed(service, hours(0, 49))
+    assert service.link.origins() == [utc(hour) for hour in (6, 18, 30, 42)]
+    assert len(service.link.on("health")) == 48
+
+
+def test_live_steps_close_by_the_clock(agent):
+    clock = Clock(START)
+    service = agent(clock=clock)
+    service.turn()
+    feed(service, hours(0, 0))
+    clock.now = START + 3600
+    feed(service, hours(1, 1))
+    assert service.link.origins() == []
+    clock.now += 5
+    service.turn()
+    assert service.link.origins() == [utc(1)]
+    assert service.link.on("health")[-1]["last_step"] == utc(1)
+
+
+def test_of_overdue_live_forecasts_only_the_newest_is_made(agent):
+    clock = Clock(START)
+    service = agent(clock=clock)
+    service.turn()
+    feed(service, hours(0, 1))
+    clock.now = START + 4 * 3600 + 10
+    service.turn()
+    assert service.link.origins() == [utc(4)]
+
+
+def test_a_command_makes_a_forecast_now_and_a_retained_one_does_not(agent):
+    service = agent(forecast_at=(time(23),))
+    command = "hearthcast/home/cmd/forecast"
+    feed(service, hours(0, 10))
+    assert command in subscriptions(HOUSE, service.settings)
+    feed(service, [Message(command, b"", retained=True, received_at=0.0)])
+    assert service.link.origins() == []
+    feed(service, [Message(command, b"please", retained=False, received_at=0.0)])
+    assert service.link.origins() == [utc(9)]
+
+
+def test_a_command_before_the_first_step_changes_nothing(agent):
+    service = agent()
+    feed(service, [Message("hearthcast/home/cmd/forecast", b"", retained=False, received_at=0.0)])
+    assert service.link.origins() == []
+
+
+def test_a_forecaster_that_breaks_does_not_silence_the_others(agent, caplog):
+    class Broken(Forecaster):
+        def forecast(self, *_args, **_options):
+            raise ValueError("no good")
+
+    service = agent(forecasters=[Broken(HOUSE, None, target="energy"), Forecaster(HOUSE, None, target="warmth")])
+    feed(service, hours(0, 5))
+    assert service.link.origins("warmth") == [utc(hour) for hour in range(1, 5)]
+    health = service.link.on("health")[-1]
+    assert health["failures"] == {"forecast energy": 4}
+    assert health["problems"] == ["forecast energy fails: ValueError: no good"]
+    assert sum(record.levelno == logging.ERROR for record in caplog.records) == 1
+
+
+def test_nothing_known_of_a_target_is_no_failure(agent):
+    service = agent()
+    feed(service, [m for m in hours(0, 3) if m.topic.endswith("room")])
+    health = service.link.on("health")[-1]
+    assert service.link.origins("warmth") == [utc(1), utc(2)]
+    assert service.link.origins("energy") == []
+    assert "energy" in health["waiting"]
+    assert health["failures"] == {}
+
+
+def test_home_assistants_birth_is_answered_with_everything(agent, monkeypatch):
+    monkeypatch.setattr("edge_agent.service.BIRTH_WAIT_S", (0.0, 0.0))
+    service = agent()
+    feed(service, [Message("homeassistant/status", b"offline", retained=False, received_at=0.0)])
+    service.turn()
+    assert service.link.republished == 0
+    feed(service, [Message("homeassistant/status", b"online", retained=False, received_at=0.0)])
+    service.turn()
+    assert service.link.republished == 1
+
+
+def test_a_restart_goes_on_where_the_last_run_stopped(agent):
+    whole = agent()
+    feed(whole, hours(0, 60))
+    expected = {p["origin"]: p for p in whole.link.on("forecast/energy")}
+    whole.history.close()
+    whole.history.path.unlink()
+
+    first = agent()
+    feed(first, [*hours(0, 30), message("meter", START + 30 * 3600 + 600, energy=503.02)])
+    first.stop()
+    second = agent()
+    feed(second, hours(31, 60))
+    assert second.link.origins()[0] == utc(31)
+    known = {p["origin"]: p for p in [*first.link.on("forecast/energy"), *second.link.on("forecast/energy")]}
+    assert known[utc(60 - 1)]["forecast"] == expected[utc(60 - 1)]["forecast"]
+    second.stop()
+    with second.history as history:
+        assert history.series(HOUSE.features, START, START + 59 * 3600, 3600).column("meter").tolist() == pytest.approx([100.0] * 59)
+
+
+def test_a_live_restart_forecasts_at_once(agent):
+    clock = Clock(START)
+    first = agent(clock=clock)
+    first.turn()
+    for hour in range(1, 4):
+        clock.now = START + 3600 * hour + 10
+        feed(first, hours(hour - 1, hour))
+    first.stop()
+    second = agent(clock=clock)
+    second.turn()
+    assert second.link.origins() == [utc(3)]
+
+
+def test_a_full_disk_stops_no_forecast_and_loses_nothing_when_it_has_room_again(agent, monkeypatch):
+    service = agent()
+    feed(service, hours(0, 4))
+    monkeypatch.setattr("edge_agent.service.RETRY_SAVE_S", 0.0)
+    monkeypatch.setattr("edge_agent.service.REPLAY_SAVE_EVERY_S", 0.0)
+    service._save_at = 0.0
+    with monkeypatch.context() as broken:
+
+        def refuse(*_args, **_options):
+            raise ServiceError("disk full")
+
+        broken.setattr(service.history, "close_steps", refuse)
+        feed(service, hours(5, 10))
+        assert service.link.origins()[-1] == utc(9)
+        assert "history fails: ServiceError: disk full" in service.link.on("health")[-1]["problems"]
+    feed(service, hours(11, 12))
+    assert service.history.series(HOUSE.features, START, START + 11 * 3600, 3600).column("meter").tolist() == pytest.approx([100.0] * 11)
+    feed(service, hours(13, 13))
+    assert service.link.on("health")[-1]["problem"] is False
+
+
+def test_issued_forecasts_are_stored_by_the_hour(agent):
+    service = agent()
+    feed(service, hours(0, 30))
+    service.stop()
+    assert service.link.is_stopped
+    with service.history as history:
+        stored = history.forecasts("energy", START)
+    assert [f.origin for f in stored] == [START + 3600 * hour for hour in range(1, 30)]
+    assert (stored[-1].payload["unit"], stored[-1].payload["step_s"]) == ("Wh", 3600)
+
+
+def test_another_threads_death_ends_the_loop(agent):
+    service = agent()
+    service.crash = RuntimeError("network thread")
+    with pytest.raises(RuntimeError, match="network thread"):
+        service.run()
+    assert not service.link.is_stopped  # so that the broker publishes the will
+
+
+def test_what_an_earlier_configuration_announced_is_removed(agent):
+    singles = dict(agent(discovery="single").link.published)
+    devices = dict(agent(discovery="device").link.published)
+    topic = "homeassistant/device/hearthcast_home/config"
+    assert singles[topic] == b""
+    assert json.loads(devices[topic])["device"]["name"] == "Hearthcast home"
+    assert all((payload == b"") == ("/device/" not in name) for name, payload in devices.items() if name.startswith("homeassistant/"))
+
+
+def test_two_bundles_for_one_target_are_refused(tmp_path, tiny_bundle):
+    settings = read_settings(None, flags={"state_dir": tmp_path, "bundles": (tiny_bundle, tiny_bundle), "allow_unsigned": True})
+    with pytest.raises(ConfigError, match="a second bundle for target 'energy'"):
+        load_forecasters(HOUSE, settings)
+
+
+def test_a_bundle_forecasts_its_target_and_the_climatology_the_rest(tmp_path, tiny_bundle):
+    settings = read_settings(None, flags={"state_dir": tmp_path, "bundles": (tiny_bundle,), "allow_unsigned": True})
+    assert [f.identity["name"] for f in load_forecasters(HOUSE, settings)] == ["tiny", "climatology"]
