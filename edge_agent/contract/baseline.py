@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.contract.localtime import DAY_S, local_seconds, utc_offsets_s, weekdays
+from edge_agent.contract.localtime import DAY_S, utc_offsets_s, weekdays
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -30,6 +30,8 @@ class ClimatologySettings:
 
 
 YARDSTICK: Final = ClimatologySettings()
+BLOCK_VALUES: Final = 16_000
+"""Candidates worked on together: arrays of 128 kB stay in the cache, and larger ones are fresh memory each time, which costs more than the work."""
 
 
 class Climatology:
@@ -52,24 +54,41 @@ class Climatology:
         self.values = values
         self.settings = settings
         self.step_s = step_s
-        times = start + step_s * np.arange(len(values) + horizon, dtype=np.int64)
-        self.offset_steps = utc_offsets_s(times, zone) // step_s
-        self.is_weekend = weekdays(local_seconds(times, zone) // DAY_S) >= 5
         self.horizon = horizon
+        times = start + step_s * np.arange(len(values) + horizon, dtype=np.int64)
+        offsets = utc_offsets_s(times, zone)
+        self._offset_steps = offsets // step_s
+        self._is_weekend = (weekdays((times + offsets) // DAY_S) >= 5).astype(np.int64)
         self._lags, self._lag_weights = _lags(settings, step_s)
+        known = np.isfinite(values)
+        self._known_values = np.where(known, values, 0.0)
+        same_type = np.arange(2)[:, None] == self._is_weekend[: len(values)]
+        # of each value, for a step on a working day and for one on a weekend: (2 * n,), flat because one `take` is faster than a pair of indices
+        self._value_weights = (known * np.where(same_type, 1.0, settings.other_day_type)).ravel()
+        self._bits = len(self._lags).bit_length()
+        self._ascending, self._sort_keys = _sort_keys(values, self._bits)
 
-    def _candidates(self, origin: int, first: int, last: int) -> tuple[Floats, Floats]:
-        """Past values for the steps in [first, last) and their weights, `(last - first, n_candidates)` each."""
-        step = np.arange(first, last)[:, None]
-        index = step - self._lags
-        inside = np.clip(index, 0, origin - 1)
-        index = index + self.offset_steps[step] - self.offset_steps[inside]  # the same wall time, also across a clock change
-        inside = np.clip(index, 0, origin - 1)
-        values = self.values[inside]
-        same_type = self.is_weekend[step] == self.is_weekend[inside]
-        weights = self._lag_weights * np.where(same_type, 1.0, self.settings.other_day_type)
-        weights[(index != inside) | np.isnan(values)] = 0.0
-        return values, weights
+    def rows(self, steps: Ints, cutoffs: Ints, levels: tuple[float, ...]) -> tuple[Floats, Floats]:
+        """Quantiles `(n, n_levels)` and mean `(n,)` for each of `steps`, from the values before its own cutoff; both are row numbers, `(n,)`."""
+        size = max(BLOCK_VALUES // len(self._lags), 1)
+        parts = [self._block(steps[i : i + size], cutoffs[i : i + size], levels) for i in range(0, len(steps), size)]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    def _block(self, steps: Ints, cutoffs: Ints, levels: tuple[float, ...]) -> tuple[Floats, Floats]:
+        index = steps[:, None] - self._lags
+        index += self._offset_steps[steps][:, None] - self._offset_steps.take(np.maximum(index, 0))  # the same wall time, also across a clock change
+        inside = np.maximum(np.minimum(index, cutoffs[:, None] - 1), 0)
+        weights = self._lag_weights * self._value_weights.take(inside + len(self.values) * self._is_weekend[steps][:, None])
+        weights[index != inside] = 0.0
+        means = np.einsum("ij,ij->i", self._known_values.take(inside), weights)
+        # The keys sort as the values do and carry the candidate's number in their low bits: four times as fast as sorting the values themselves.
+        keys = self._sort_keys.take(inside) | np.arange(len(self._lags), dtype=self._sort_keys.dtype)
+        keys.sort(axis=1)
+        candidates = (keys & ((1 << self._bits) - 1)) + len(self._lags) * np.arange(len(steps))[:, None]
+        columns, total = quantile_columns(weights.take(candidates), levels)
+        known = total > 0
+        quantiles = self._ascending[np.take_along_axis(keys, columns, axis=1) >> self._bits]
+        return np.where(known[:, None], quantiles, np.nan), np.where(known, means / np.where(known, total, 1.0), np.nan)
 
     def at(self, origin: int, horizon: int | None = None, levels: tuple[float, ...] = QUANTILE_LEVELS, *, skip: int = 0) -> tuple[Floats, Floats]:
         """Quantiles and mean for the steps after `origin`.
@@ -87,18 +106,42 @@ class Climatology:
         horizon = self.horizon if horizon is None else horizon
         if origin <= 0 or horizon <= skip:
             return np.full((horizon - skip, len(levels)), np.nan), np.full(horizon - skip, np.nan)
-        return weighted_quantiles(*self._candidates(origin, origin + skip, origin + horizon), levels)
+        steps = np.arange(origin + skip, origin + horizon)
+        return self.rows(steps, np.full_like(steps, origin), levels)
 
     def filled(self, origin: int, horizon: int | None = None, levels: tuple[float, ...] = QUANTILE_LEVELS, *, skip: int = 0) -> tuple[Floats, Floats]:
         """As `at`, but where that time of day has no past value, the quantiles and mean of the last days as a whole; NaN when nothing is known."""
         quantiles, mean = self.at(origin, horizon, levels, skip=skip)
+        self._fill(origin, quantiles, mean, levels)
+        return quantiles, mean
+
+    def filled_at(self, origins: Ints, horizon: int, levels: tuple[float, ...] = QUANTILE_LEVELS) -> tuple[Floats, Floats]:
+        """As `filled`, at many origins: quantiles `(n, horizon, n_levels)` and mean `(n, horizon)`.
+
+        Origins that lie close together share most rows, because a row depends on its origin only where a candidate lies beyond it.
+        """
+        quantiles, mean = np.full((len(origins), horizon, len(levels)), np.nan), np.full((len(origins), horizon), np.nan)
+        past = origins > 0
+        steps = (origins[:, None] + np.arange(horizon))[past]
+        latest = steps - self._lags.min() + np.ptp(self._offset_steps) + 1
+        cutoffs = np.clip(latest, 1, origins[past][:, None])
+        base = len(self._is_weekend) + 1
+        codes, where = np.unique(steps * base + cutoffs, return_inverse=True)
+        if codes.size:
+            found = self.rows(*np.divmod(codes, base), levels)
+            quantiles[past], mean[past] = found[0][where], found[1][where]
+        for i, origin in enumerate(origins):
+            self._fill(int(origin), quantiles[i], mean[i], levels)
+        return quantiles, mean
+
+    def _fill(self, origin: int, quantiles: Floats, mean: Floats, levels: tuple[float, ...]) -> None:
+        """Fill unknown steps, in place, from the last days as a whole."""
         empty = np.isnan(mean)
         if empty.any():
             recent = self.values[max(origin - self.settings.days_back * DAY_S // self.step_s, 0) : origin]
             recent = recent[np.isfinite(recent)]
             if recent.size:
                 quantiles[empty], mean[empty] = np.quantile(recent, levels), recent.mean()
-        return quantiles, mean
 
 
 def _lags(settings: ClimatologySettings, step_s: int) -> tuple[Ints, Floats]:
@@ -113,33 +156,37 @@ def _lags(settings: ClimatologySettings, step_s: int) -> tuple[Ints, Floats]:
     return lags.ravel().astype(np.int64), weights.ravel()
 
 
-def weighted_quantiles(values: Floats, weights: Floats, levels: tuple[float, ...]) -> tuple[Floats, Floats]:
-    """Row-wise weighted quantiles (inverse of the step distribution function) and means.
+def _sort_keys(values: Floats, bits: int) -> tuple[Floats, npt.NDArray[np.int32] | Ints]:
+    """The values in ascending order, and for each value its place in that order, shifted to leave `bits` low bits free."""
+    order = np.argsort(values, kind="stable")
+    keys = np.empty(len(values), np.int64)
+    keys[order] = np.arange(len(values)) << bits
+    return values[order], keys.astype(np.int32) if len(values) << bits <= np.iinfo(np.int32).max else keys
+
+
+def quantile_columns(weights: Floats, levels: tuple[float, ...]) -> tuple[Ints, Floats]:
+    """Where weighted quantiles stand among ascending values: the first column at which the share of the weight reaches each level.
+
+    This is the inverse of the step distribution function: a quantile is always one of the values, never a number between two.
 
     Args:
-        values: `(n_rows, n)`; where the weight is zero a value may be NaN.
-        weights: `(n_rows, n)`, not negative.
+        weights: of values that ascend along the rows, `(n_rows, n)`, not negative.
         levels: ascending.
 
     Returns:
-        `(n_rows, n_levels)` and `(n_rows,)`; a row without weight is NaN.
+        Columns `(n_rows, n_levels)` and total weights `(n_rows,)`; the columns of a row without weight mean nothing.
     """
-    order = np.argsort(values, axis=1)
-    values = np.take_along_axis(values, order, axis=1)
-    weights = np.take_along_axis(weights, order, axis=1)
+    n_rows, n = weights.shape
     cumulative = np.cumsum(weights, axis=1)
-    total = cumulative[:, -1]
-    known = total > 0
-    safe_total = np.where(known, total, 1.0)
+    total: Floats = cumulative[:, -1].copy()
     # One search for all rows: row r's distribution function is shifted to [2r, 2r + 1], so that the flat array ascends.
-    rows = 2.0 * np.arange(len(values))[:, None]
-    flat = (cumulative / safe_total[:, None] + rows).ravel()
+    row = np.arange(n_rows)[:, None]
+    cumulative /= np.where(total > 0, total, 1.0)[:, None]
+    cumulative += 2.0 * row
     # a hair below each level, because sums of floats may fall a hair short of it
-    found = np.searchsorted(flat, (np.asarray(levels) - 1e-12 + rows).ravel(), side="left").reshape(len(values), -1)
-    column = np.minimum(found - values.shape[1] * np.arange(len(values))[:, None], values.shape[1] - 1)
-    quantiles = np.take_along_axis(values, np.maximum(column, 0), axis=1)
-    means = np.einsum("ij,ij->i", np.where(weights > 0, values, 0.0), weights) / safe_total
-    return np.where(known[:, None], quantiles, np.nan), np.where(known, means, np.nan)
+    found = np.searchsorted(cumulative.ravel(), (np.asarray(levels) - 1e-12 + 2.0 * row).ravel(), side="left")
+    columns: Ints = np.clip(found.reshape(n_rows, -1) - n * row, 0, n - 1)
+    return columns, total
 
 
 def seasonal_naive(values: Floats, *, origin: int, horizon: int, step_s: int) -> dict[str, Floats]:
@@ -161,10 +208,3 @@ def seasonal_naive(values: Floats, *, origin: int, horizon: int, step_s: int) ->
         mean_28d = np.where(counts > 0, np.nansum(stack, axis=0) / counts, np.nan)
     last = values[origin - 1] if origin > 0 else np.nan
     return {"persistence": np.full(horizon, last), "yesterday": stack[0], "last_week": stack[6], "mean_28d": mean_28d}
-
-
-def recent_mean(values: Floats, *, origin: int, step_s: int, days: int = 28) -> float:
-    """Mean of the known values of the last `days` before `origin`: the house's scale. NaN when nothing is known."""
-    recent = values[max(origin - days * DAY_S // step_s, 0) : origin]
-    known = recent[np.isfinite(recent)]
-    return float(known.mean()) if known.size else float("nan")

@@ -5,8 +5,8 @@ Trainer and agent run this very code. Nothing at or after an origin is read, exc
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from edge_agent.contract.baseline import QUANTILE_LEVELS, YARDSTICK, Climatology
 from edge_agent.contract.errors import ConfigError, DataError, closest
-from edge_agent.contract.localtime import DAY_S, local_seconds, weekdays
+from edge_agent.contract.forecast import PUBLISHED_LEVELS
+from edge_agent.contract.localtime import DAY_S, local_seconds
 from edge_agent.contract.schema import ROLES, HouseSpec
 from edge_agent.contract.series import MIN_KNOWN_SHARE, Cumulative, Series
 
@@ -27,25 +28,29 @@ SCALE_DAYS: Final = 28
 MIN_SCALE_W: Final = 1.0
 """A house that uses less than this on average is scaled by this: dividing by nothing helps nobody."""
 HOUR_AROUND_S: Final = 1800
-LAGS_D: Final = (1, 2, 7)
-
-
-def _calendar(times: Ints, zone: ZoneInfo) -> dict[str, Floats]:
-    """Calendar features at `times`, each of the same shape."""
-    local = local_seconds(times, zone)
-    day_share = (local % DAY_S) / DAY_S
-    weekday = weekdays(local // DAY_S)
-    day, week = 2 * np.pi * day_share, 2 * np.pi * (weekday + day_share) / 7
-    return {
-        "time_of_day_sin": np.sin(day),
-        "time_of_day_cos": np.cos(day),
-        "day_of_week_sin": np.sin(week),
-        "day_of_week_cos": np.cos(week),
-        "weekend": (weekday >= 5).astype(np.float64),
-    }
-
-
 CALENDAR: Final = ("time_of_day_sin", "time_of_day_cos", "day_of_week_sin", "day_of_week_cos", "weekend")
+LAGS: Final = {f"lag_{days}d{hour}": (days, bool(hour)) for days in (1, 2, 7) for hour in ("", "_hour")}
+"""Days back, and whether it is the mean of the hour around, by feature name."""
+FUTURE: Final = (*CALENDAR, "lead", *LAGS)
+MAX_LAG_S: Final = 7 * DAY_S
+WEEK_S: Final = 7 * DAY_S
+SLOT_S: Final = 300
+"""Divides every step, and every time zone's offset since 1972."""
+
+
+def calendar(times: Ints, zone: ZoneInfo) -> Float32s:
+    """The features named in CALENDAR at `times` (unix s, any shape), float32 `(..., 5)`."""
+    monday = local_seconds(times, zone) + 3 * DAY_S  # 1970-01-01 was a Thursday
+    return _week().take(monday % WEEK_S // SLOT_S, axis=0)
+
+
+@cache
+def _week() -> Float32s:
+    """Calendar features of every slot of a week, float32 `(2016, 5)`: a look-up is ten times as fast as four sines."""
+    second = np.arange(0, WEEK_S, SLOT_S)
+    day, week = 2 * np.pi * (second % DAY_S) / DAY_S, 2 * np.pi * second / WEEK_S
+    weekend = second >= 5 * DAY_S
+    return np.stack([np.sin(day), np.cos(day), np.sin(week), np.cos(week), weekend], axis=-1).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -78,14 +83,30 @@ class FeaturePlan:
     quantile_levels: tuple[float, ...] = QUANTILE_LEVELS
 
     def __post_init__(self) -> None:
+        for key in ("step_s", "horizon", "context_step_s", "context_length"):
+            value = getattr(self, key)
+            if type(value) is not int or value <= 0:
+                raise ConfigError(f"feature plan: {key} is {value!r}: a whole number above 0 is expected; train again")
+        if max(self.step_s, self.context_step_s) % min(self.step_s, self.context_step_s):
+            raise ConfigError(
+                f"a model with context steps of {self.context_step_s} s cannot run on steps of {self.step_s} s: one must divide the other"
+            )
+        if self.role not in ROLES:
+            raise ConfigError(f"unknown role {self.role!r} of the target: {closest(str(self.role), ROLES)}")
+        levels = np.asarray(self.quantile_levels, float)
+        if not ((levels > 0) & (levels < 1)).all() or (np.diff(levels) <= 0).any() or not set(PUBLISHED_LEVELS) <= set(self.quantile_levels):
+            raise ConfigError(f"quantile levels {self.quantile_levels}: ascending levels between 0 and 1 are expected, {PUBLISHED_LEVELS} among them")
+        self._check_names()
+
+    def _check_names(self) -> None:
         for name in self.context:
             if name not in ("target", *CALENDAR) and name.partition(":")[0] not in ("sensor", "role"):
                 raise ConfigError(f"unknown context feature {name!r}: {closest(name, ('target', 'sensor:NAME', 'role:ROLE', *CALENDAR))}")
             if name.startswith("role:") and name[5:] not in ROLES:
                 raise ConfigError(f"unknown role in context feature {name!r}: {closest(name[5:], ROLES)}")
         for name in self.future:
-            if name not in (*CALENDAR, *_FUTURE):
-                raise ConfigError(f"unknown future feature {name!r}: {closest(name, (*CALENDAR, *_FUTURE))}")
+            if name not in FUTURE:
+                raise ConfigError(f"unknown future feature {name!r}: {closest(name, FUTURE)}")
 
     @property
     def context_s(self) -> int:
@@ -116,11 +137,11 @@ class FeaturePlan:
         """The same plan for a house with another step; the horizon keeps its length in time.
 
         Raises:
-            ConfigError: the plan reads single sensors on the house's own grid and cannot change its step.
+            ConfigError: the plan reads single sensors on the house's own grid and cannot change its step, or the horizon is no multiple of it.
         """
         if step_s == self.step_s:
             return self
-        if not self.anchored:
+        if not self.anchored or self.horizon * self.step_s % step_s:
             raise ConfigError(f"this model forecasts steps of {self.step_s} s, the house has {step_s} s: set step = {self.step_s} or train again")
         return replace(self, step_s=step_s, horizon=self.horizon * self.step_s // step_s)
 
@@ -188,9 +209,13 @@ class ModelInputs:
 
 
 class FeatureBuilder:
-    """Computes model inputs for any origins of one series."""
+    """Computes model inputs for any origins of one series.
 
-    def __init__(self, plan: FeaturePlan, series: Series, *, target: str, zone: ZoneInfo) -> None:
+    What a feature is at a step depends on that step alone, but for `lead` and for what an origin cuts off. So each is computed once for every step,
+    and the inputs for an origin are copies of rows.
+    """
+
+    def __init__(self, plan: FeaturePlan, series: Series, *, target: str, zone: ZoneInfo, first_origin: int | None = None) -> None:
         """Prepare.
 
         Args:
@@ -198,6 +223,7 @@ class FeatureBuilder:
             series: the house's history; must hold the target's sensor and every `sensor:` of the plan.
             target: sensor name of the target.
             zone: the house's time zone.
+            first_origin: unix s; none before it will be asked for, which saves work. None: the start of the series.
 
         Raises:
             DataError: another step, or a sensor is missing.
@@ -206,23 +232,21 @@ class FeatureBuilder:
             raise DataError(f"the plan has steps of {plan.step_s} s, the series of {series.step_s} s: resample the series, or use plan.at_step")
         self.plan, self.series, self.zone = plan, series, zone
         self.target = series.column(target)
-        self.cumulative = Cumulative(series)
-        self.target_column = series.position(target)
-        self._columns = {name: self._columns_of(name) for name in plan.context if name not in CALENDAR}
-        self.climatology = Climatology(self.target, start=series.start, step_s=series.step_s, zone=zone, horizon=3 * DAY_S // series.step_s)
-
-    def _columns_of(self, name: str) -> list[int]:
-        kind, _, which = name.partition(":")
-        if kind == "target":
-            return [self.target_column]
-        if kind == "sensor":
-            return [self.series.position(which)]
-        return [i for i, feature in enumerate(self.series.features) if feature.role == which]
+        self._first_origin = series.start if first_origin is None else first_origin
+        self._target_means = Cumulative(series.select((target,)))
+        self._context_step_s = min(plan.step_s, plan.context_step_s)
+        self._context_rows = self._make_context_rows(target)
+        self._future_rows = self._make_future_rows()
+        horizon = max(plan.horizon, 3 * DAY_S // plan.step_s)
+        self.climatology = Climatology(self.target, start=series.start, step_s=series.step_s, zone=zone, horizon=horizon)
 
     def inputs(self, origins: Ints, anchors: Float32s | None = None) -> ModelInputs:
-        """Model inputs for `origins` (unix s, `(n,)`, on the series' grid).
+        """Model inputs for `origins` (unix s, `(n,)`, on the series' grid, from the first origin to its end).
 
         `anchors` `(n, horizon, n_levels + 1)` may be given where they are known already: they cost most of the time.
+
+        Raises:
+            DataError: an origin lies outside the series or off its grid.
         """
         plan = self.plan
         arrays = {"context": self._context(origins)}
@@ -235,74 +259,120 @@ class FeatureBuilder:
 
     def anchors(self, origins: Ints) -> Float32s:
         """Rolling-climatology quantiles and mean, float32 `(n, horizon, n_levels + 1)`; zero where nothing at all is known."""
-        out = np.empty((len(origins), self.plan.horizon, len(self.plan.quantile_levels) + 1), np.float32)
-        for i, origin in enumerate(origins):
-            quantiles, mean = self.climatology.filled(self.series.index(int(origin)), self.plan.horizon, self.plan.quantile_levels)
-            out[i, :, :-1], out[i, :, -1] = quantiles, mean
-        return np.nan_to_num(out, nan=0.0)
+        quantiles, mean = self.climatology.filled_at(self._rows(origins, since=self.series.start), self.plan.horizon, self.plan.quantile_levels)
+        anchors: Float32s = np.nan_to_num(np.concatenate([quantiles, mean[..., None]], axis=-1), nan=0.0).astype(np.float32)
+        return anchors
 
     def scales(self, origins: Ints) -> Float32s:
         """The target's mean over the 28 days before each origin, float32 `(n, 1)`; never below what 1 W makes in a step."""
         edges = np.stack([origins - SCALE_DAYS * DAY_S, origins], axis=1)
-        means, _ = self.cumulative.means(edges, [self.target_column])
+        means, _ = self._target_means.means(edges)
         floor = MIN_SCALE_W * self.plan.step_s / 3600
         return np.fmax(means[:, :, 0], floor).astype(np.float32)
 
-    def _context(self, origins: Ints) -> Float32s:
-        plan = self.plan
-        edges = origins[:, None] + plan.context_step_s * np.arange(-plan.context_length, 1)
-        calendar = _calendar(edges[:, :-1], self.zone) if set(plan.context) & set(CALENDAR) else {}
-        needed = sorted({c for columns in self._columns.values() for c in columns})
-        means = self._context_means(origins, edges, needed)
-        out = np.empty((len(origins), plan.context_length, len(plan.context)), np.float32)
-        for channel, name in enumerate(plan.context):
-            out[..., channel] = calendar[name] if name in calendar else _mean_known(means[..., [needed.index(c) for c in self._columns[name]]])
-        return out
+    def known_share(self, origin: int, sensor: str, seconds: int) -> float:
+        """Share of the `seconds` before `origin` for which `sensor` is known."""
+        row, n_rows = self.series.index(origin), seconds // self.series.step_s
+        return float(np.isfinite(self.series.column(sensor)[max(row - n_rows, 0) : max(row, 0)]).sum() / n_rows)
 
-    def _context_means(self, origins: Ints, edges: Ints, columns: list[int]) -> Floats:
-        """Mean per house step of the columns over each context interval, `(n, context_length, n_columns)`."""
-        plan = self.plan
-        if plan.context_step_s == plan.step_s:  # the values themselves: exact, and several times faster
-            rows = (origins[:, None] - self.series.start) // plan.step_s + np.arange(-plan.context_length, 0)
-            values = self.series.values[:, columns][np.clip(rows, 0, max(len(self.series) - 1, 0))]
-            values[(rows < 0) | (rows >= len(self.series))] = np.nan
-            return values
-        means, known = self.cumulative.means(edges, columns)
-        means[known < MIN_KNOWN_SHARE] = np.nan
-        return means
+    def _rows(self, origins: Ints, *, since: int) -> Ints:
+        """Steps from `since` to each origin."""
+        if ((origins - self.series.start) % self.series.step_s).any() or (origins < self._first_origin).any() or (origins > self.series.end).any():
+            raise DataError(
+                f"an origin lies outside the series or off its grid of {self.series.step_s} s: pad the series with between(), or give others"
+            )
+        return (origins - since) // self.series.step_s
+
+    def _context(self, origins: Ints) -> Float32s:
+        plan, step_s = self.plan, self._context_step_s
+        first = self._rows(origins, since=self._first_origin) * (plan.step_s // step_s)
+        rows = first[:, None] + plan.context_step_s // step_s * np.arange(plan.context_length)
+        context: Float32s = np.take(self._context_rows, rows, axis=0)
+        return context
+
+    def _make_context_rows(self, target: str) -> Float32s:
+        """Context features of the interval that begins at each row, float32 `(n_rows, n_context)`.
+
+        The rows begin one context before the first origin, on the finer of both grids.
+        """
+        plan, step_s = self.plan, self._context_step_s
+        start = self._first_origin - plan.context_s
+        padded = self.series.between(start // plan.step_s * plan.step_s, self.series.end)
+        columns = {name: self._columns_of(name, target) for name in plan.context if name not in CALENDAR}
+        needed = sorted({column for which in columns.values() for column in which})
+        values = np.repeat(padded.values[:, needed], plan.step_s // step_s, axis=0)[(start - padded.start) // step_s :]
+        means = _means_of_next(values, plan.context_step_s // step_s)
+        by_time = calendar(start + step_s * np.arange(len(values)), self.zone)
+        rows = np.empty((len(values), len(plan.context)), np.float32)
+        for channel, name in enumerate(plan.context):
+            is_calendar = name in CALENDAR
+            rows[:, channel] = by_time[:, CALENDAR.index(name)] if is_calendar else _mean_known(means[:, [needed.index(c) for c in columns[name]]])
+        return rows
+
+    def _columns_of(self, name: str, target: str) -> list[int]:
+        kind, _, which = name.partition(":")
+        if kind == "role":
+            return [i for i, feature in enumerate(self.series.features) if feature.role == which]
+        return [self.series.position(target if kind == "target" else which)]
 
     def _future(self, origins: Ints) -> Float32s:
         plan = self.plan
-        times = origins[:, None] + plan.step_s * np.arange(plan.horizon)
-        calendar = _calendar(times, self.zone)
-        out = np.empty((len(origins), plan.horizon, len(plan.future)), np.float32)
+        out: Float32s = np.take(self._future_rows, self._rows(origins, since=self._first_origin)[:, None] + np.arange(plan.horizon), axis=0)
         for channel, name in enumerate(plan.future):
-            out[..., channel] = calendar[name] if name in calendar else _FUTURE[name](self, origins, times)
+            if name == "lead":
+                out[..., channel] = (np.arange(plan.horizon) + 0.5) / plan.horizon
+            elif name in LAGS:
+                self._cut_off(out[..., channel], origins, *LAGS[name])
         return out
 
-    def lead(self, _origins: Ints, times: Ints) -> Floats:
-        """Position in the horizon, 0 … 1."""
-        lead = (np.arange(self.plan.horizon) + 0.5) / self.plan.horizon
-        return np.tile(lead, (len(times), 1))
+    def _cut_off(self, lagged: Float32s, origins: Ints, days: int, is_hour: bool) -> None:
+        """Take out of the lagged values `(n, horizon)`, in place, what lies at or after the origin."""
+        reach_s = self.plan.step_s // 2 + HOUR_AROUND_S if is_hour else self.plan.step_s
+        ahead_s = self.plan.step_s * np.arange(self.plan.horizon) - days * DAY_S
+        late = ahead_s + reach_s > 0
+        if late.any():
+            lagged[:, late] = self._hour_around(origins[:, None] + ahead_s[late], before=origins[:, None]) if is_hour else np.nan
 
-    def lag(self, origins: Ints, times: Ints, days: int) -> Floats:
-        """The target `days` before each time; NaN where that is not yet past at the origin."""
-        past = times - days * DAY_S
-        rows = (past - self.series.start) // self.plan.step_s
-        known = (rows >= 0) & (rows < len(self.series)) & (past < origins[:, None])
-        return np.where(known, self.target[np.clip(rows, 0, max(len(self.series) - 1, 0))], np.nan)
+    def _make_future_rows(self) -> Float32s:
+        """Future features of each step from the first origin to a horizon past the series' end, float32 `(n_rows, n_future)`; `lead` is left open."""
+        plan, series, start = self.plan, self.series, self._first_origin
+        end = series.end + plan.horizon * plan.step_s if plan.future else start
+        past = Series(series.start, series.step_s, series.features[:1], self.target[:, None]).between(start - MAX_LAG_S, end)
+        lagged = {False: past.values[:, 0], True: self._hour_around(past.times, before=np.int64(series.end))}
+        n_rows = (end - start) // plan.step_s
+        by_time = calendar(start + plan.step_s * np.arange(n_rows), self.zone)
+        rows = np.zeros((n_rows, len(plan.future)), np.float32)
+        for channel, name in enumerate(plan.future):
+            if name in CALENDAR:
+                rows[:, channel] = by_time[:, CALENDAR.index(name)]
+            elif name in LAGS:
+                days, is_hour = LAGS[name]
+                first = (MAX_LAG_S - days * DAY_S) // plan.step_s
+                rows[:, channel] = lagged[is_hour][first : first + n_rows]
+        return rows
 
-    def lag_hour(self, origins: Ints, times: Ints, days: int) -> Floats:
-        """The target's mean per step in the hour around the time `days` before, as far as it lies before the origin."""
-        middle = times - days * DAY_S + self.plan.step_s // 2
-        edges = np.stack([middle - HOUR_AROUND_S, middle + HOUR_AROUND_S], axis=-1)
-        means, _ = self.cumulative.means(np.minimum(edges, origins[:, None, None]), [self.target_column])
+    def _hour_around(self, times: Ints, *, before: Ints | np.int64) -> Floats:
+        """The target's mean per step in the hour around the middle of the step at each of `times`, as far as it lies before `before`."""
+        middle = times + self.plan.step_s // 2
+        edges = np.stack([np.minimum(middle - HOUR_AROUND_S, before), np.minimum(middle + HOUR_AROUND_S, before)], axis=-1)
+        means, _ = self._target_means.means(edges)
         return means[..., 0, 0]
 
-    def known_share(self, origin: int, sensor: str, seconds: int) -> float:
-        """Share of the `seconds` before `origin` for which `sensor` is known."""
-        _, known = self.cumulative.means(np.array([origin - seconds, origin], np.int64), [self.series.position(sensor)])
-        return float(known[0, 0])
+
+def _means_of_next(values: Floats, count: int) -> Floats:
+    """Mean of each row and the `count - 1` after it, `(n, n_columns)`; unknown where less than MIN_KNOWN_SHARE of it is known or rows are wanting."""
+    if count == 1:
+        return values
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0)
+    n = max(len(values) - count + 1, 0)
+    total, counts = filled[:n].copy(), known[:n].astype(np.float64)
+    for i in range(1, count):
+        total += filled[i : i + n]
+        counts += known[i : i + n]
+    out = np.full(values.shape, np.nan)
+    np.divide(total, counts, out=out[:n], where=counts >= MIN_KNOWN_SHARE * count)
+    return out
 
 
 def _mean_known(values: Floats) -> Floats:
@@ -313,17 +383,3 @@ def _mean_known(values: Floats) -> Floats:
     counts = known.sum(axis=-1)
     total = np.where(known, values, 0.0).sum(axis=-1)
     return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
-
-
-_Feature = Callable[[FeatureBuilder, Ints, Ints], Floats]
-
-
-def _future_features() -> dict[str, _Feature]:
-    table: dict[str, _Feature] = {"lead": FeatureBuilder.lead}
-    for days in LAGS_D:
-        table[f"lag_{days}d"] = lambda b, o, t, d=days: b.lag(o, t, d)  # type: ignore[misc]
-        table[f"lag_{days}d_hour"] = lambda b, o, t, d=days: b.lag_hour(o, t, d)  # type: ignore[misc]
-    return table
-
-
-_FUTURE: Final = _future_features()
