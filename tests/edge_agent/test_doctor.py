@@ -1,0 +1,72 @@
+"""What the doctor says about sensors."""
+
+import json
+
+import pytest
+
+from edge_agent.contract.schema import parse_house
+from edge_agent.doctor import Seen, describe, note, units_told
+from edge_agent.mqtt import Message
+from edge_agent.zigbee import Decoder
+
+NOW = 1_780_264_800.0
+HOUSE = parse_house(
+    """
+site = "home"
+time_zone = "Europe/Berlin"
+targets = [{name = "energy", sensor = "meter"}]
+sensors = [
+  {name = "meter", role = "energy", topic = "zigbee2mqtt/hall/meter", field = "energy", topic_unit = "kWh"},
+  {name = "room", role = "indoor_temperature", topic = "zigbee2mqtt/room", field = "temperature"},
+]
+""",
+    source="house.toml",
+)
+DEVICES = [
+    {"friendly_name": "Coordinator", "definition": None},
+    {"friendly_name": "hall/meter", "definition": {"exposes": [{"type": "numeric", "property": "energy", "unit": "Wh"}]}},
+    {"friendly_name": "room", "definition": {"exposes": [{"type": "climate", "features": [{"property": "temperature", "unit": "°C"}]}]}},
+]
+
+
+def examined(*messages, exposes=None):
+    """The report's lines after these (topic, payload) messages."""
+    decoder, seen = Decoder(HOUSE), Seen(exposes=exposes or {})
+    for topic, payload in messages:
+        note(seen, decoder, Message(f"zigbee2mqtt/{topic}", json.dumps(payload).encode(), retained=False, received_at=NOW))
+    return list(describe(HOUSE, decoder, seen, days={"meter": 12.5}, now=NOW + 5))
+
+
+METER = ("hall/meter", {"energy": 12.37, "last_seen": "2026-05-31T21:59:00Z"})
+ROOM = ("room", {"temperature": 21.5, "last_seen": "2026-05-31T21:59:00Z"})
+
+
+def test_all_is_well():
+    lines = examined(METER, ROOM)
+    assert lines[0].split() == ["meter", "12370", "Wh,", "65", "s", "old", "12.5", "of", "the", "last", "60", "days", "known"]
+    assert lines[-1].startswith("2 of 2 sensors delivered, 0 problems")
+
+
+@pytest.mark.parametrize(
+    ("messages", "problem"),
+    [
+        ([METER], "room: zigbee2mqtt/room: no message; sensors that report on change may take an hour"),
+        ([METER, ("room", {"humidity": 50})], "room: zigbee2mqtt/room: 1 messages, none with a usable 'temperature'"),
+        ([METER, ("room", {"temperature": 21.5})], "room: messages say no time, arrival counts; set advanced.last_seen = ISO_8601 in Zigbee2MQTT"),
+        ([METER, ("room", {"temperature": "warm"})], "room: not a number (1 times)"),
+    ],
+)
+def test_problems_are_in_words(messages, problem):
+    assert f"problem: {problem}" in examined(*messages)
+
+
+def test_a_unit_that_contradicts_zigbee2mqtt_is_named():
+    exposes = units_told(json.dumps(DEVICES).encode(), base_topic="zigbee2mqtt")
+    lines = examined(METER, ROOM, exposes=exposes)
+    assert "problem: meter: Zigbee2MQTT says 'Wh', house.toml says topic_unit = 'kWh'" in lines
+    assert not any("room" in line for line in lines if line.startswith("problem"))
+
+
+def test_devices_of_an_unknown_form_are_no_obstacle():
+    for payload in (b"", b"{}", b"[1]", b'[{"friendly_name": 1}]', b'[{"friendly_name": "a", "definition": {"exposes": 3}}]'):
+        assert units_told(payload, base_topic="zigbee2mqtt") == {}

@@ -1,0 +1,101 @@
+"""What was forecast beside what happened, and the history as a table."""
+
+import csv
+import io
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pytest
+
+from edge_agent.contract.errors import ConfigError, ServiceError
+from edge_agent.contract.localtime import iso_local
+from edge_agent.contract.schema import parse_house
+from edge_agent.contract.series import Series
+from edge_agent.history import History
+from edge_agent.report import report_lines, write_csv
+from edge_agent.steps import ClosedStep
+
+START = 1_780_264_800  # 2026-06-01 00:00 in Berlin
+HOUSE = parse_house(
+    """
+site = "home"
+time_zone = "Europe/Berlin"
+step = 3600
+targets = [{name = "energy", sensor = "meter"}, {name = "warmth", sensor = "room"}]
+sensors = [
+  {name = "meter", role = "energy", topic = "zigbee2mqtt/meter", unit = "kWh", column = "use [kWh]"},
+  {name = "room", role = "indoor_temperature", topic = "zigbee2mqtt/room", unit = "degF"},
+  {name = "boiler", role = "energy_part", topic = "zigbee2mqtt/boiler", unit = "W"},
+]
+""",
+    source="house.toml",
+)
+
+
+@pytest.fixture
+def history(tmp_path):
+    """Two days of 100 Wh an hour at 20 degC, the last hour unknown."""
+    with History(tmp_path / "history.db") as history:
+        history.bind(HOUSE)
+        steps = [ClosedStep(START + 3600 * hour, {"meter": 100.0, "room": 20.0, "boiler": 50.0}, ()) for hour in range(47)]
+        history.close_steps([*steps, ClosedStep(START + 3600 * 47, {"meter": np.nan, "room": np.nan, "boiler": np.nan}, ())], {})
+        yield history
+
+
+def save(history, target, *, origin, value, day, unit="Wh"):
+    totals = {"tomorrow": {"date": day.isoformat(), "value": value, "p10": value - 500, "p90": value + 500}} if unit == "Wh" else {}
+    rows = [{"time": iso_local(START + 3600 * hour, HOUSE.zone), "value": value, "p10": value - 1, "p90": value + 1} for hour in range(48)]
+    payload = {"grade": "full", "unit": unit, "totals": totals, "forecast": rows}
+    history.save_forecast(target, origin=origin, issued_at=origin, payload=payload)
+
+
+def test_a_days_total_is_compared_with_the_last_forecast_before_it(history):
+    save(history, "energy", origin=START - 7200, value=9000.0, day=date(2026, 6, 1))
+    save(history, "energy", origin=START, value=2200.0, day=date(2026, 6, 1))
+    save(history, "energy", origin=START + 3600, value=2300.0, day=date(2026, 6, 2))
+    lines = list(report_lines(HOUSE, history, days=3))
+    assert lines[0] == "energy (kWh a day)"
+    assert lines[1] == "  2026-06-01  forecast     2.20  (1.70 to 2.70)  full      actual     2.40  error -0.20  in the band"
+    assert lines[2] == "  2026-06-02  forecast     2.30  (1.80 to 2.80)  full      not over, or not known throughout"
+
+
+def test_a_temperature_is_compared_by_the_days_mean(history):
+    save(history, "warmth", origin=START, value=22.0, day=date(2026, 6, 1), unit="degC")
+    lines = list(report_lines(HOUSE, history, days=3))
+    assert "  no forecast of these days is stored" in lines
+    assert "  2026-06-01  forecast    22.00  (21.00 to 23.00)  full      actual    20.00  error +2.00  outside the band" in lines
+
+
+def test_an_empty_history_has_nothing_to_report(tmp_path):
+    with History(tmp_path / "history.db") as history:
+        with pytest.raises(ServiceError, match="no closed step yet"):
+            list(report_lines(HOUSE, history, days=3))
+        with pytest.raises(ServiceError, match="no closed step yet"):
+            write_csv(HOUSE, history, io.StringIO())
+
+
+def test_the_table_is_in_the_units_of_the_house_file(history):
+    file = io.StringIO()
+    assert write_csv(HOUSE, history, file) == 47
+    rows = list(csv.reader(io.StringIO(file.getvalue())))
+    assert rows[0] == ["time", "use [kWh]", "room", "boiler"]
+    assert rows[1] == ["2026-05-31T22:00:00Z", "0.1", "68", "50"]
+    assert len(rows) == 48
+
+
+def test_unknown_steps_are_empty_cells(history):
+    first = START - 3600 * 24 * 31
+    history.import_series(Series(first, 3600, HOUSE.features[:1], np.array([[200.0]])))
+    file = io.StringIO()
+    write_csv(HOUSE, history, file)
+    rows = list(csv.reader(io.StringIO(file.getvalue())))
+    assert rows[1][1:] == ["0.2", "", ""]
+    assert rows[2][1:] == ["", "", ""]
+    assert len(rows) == 1 + 31 * 24 + 47
+
+
+def test_a_counter_column_cannot_hold_unknown_steps(history):
+    meter = replace(HOUSE.sensor("meter"), column_form="counter")
+    with pytest.raises(ConfigError, match="'meter': its column is a counter"):
+        write_csv(replace(HOUSE, sensors=(meter,)), history, io.StringIO())
