@@ -116,7 +116,8 @@ class FeaturePlan:
     @property
     def history_s(self) -> int:
         """Seconds of history before the origin that one forecast looks at."""
-        return max(self.context_s, (YARDSTICK.days_back + 1) * DAY_S if self.anchored else 0)
+        lags_s = MAX_LAG_S + DAY_S if set(self.future) & set(LAGS) else 0
+        return max(self.context_s, lags_s, (YARDSTICK.days_back + 1) * DAY_S if self.anchored else 0)
 
     @property
     def unit(self) -> str:
