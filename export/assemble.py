@@ -23,6 +23,7 @@ from edge_agent.contract.errors import ExportError
 from edge_agent.contract.features import FeaturePlan
 from edge_agent.forecaster import Model, golden_run
 from export.convert import Converted, convert, load_model
+from export.graph import operators
 from export.quantize import Verdict, int8_graph, judge
 from export.run_folder import MODEL, Run, Sample, read_run
 from export.verify import Parity, parity
@@ -79,9 +80,18 @@ def export_run(path: Path, out: Path, *, sign_key: Path | None, int8: bool = Fal
         for folder in (Path(rehearsal) / "bundle", out):
             write_bundle(folder, manifest, model=model.bundle.model, golden=golden, sign_key=sign_key)
             _check_written(folder, signer)
-    latency_ms = _latency_ms(model, run)
-    size = sum(file.stat().st_size for file in out.iterdir())
-    return Report(out, manifest.name, manifest.version, parities, converted.operators, len(model.bundle.model), size, latency_ms, verdict, signer)
+    return Report(
+        bundle=out,
+        name=manifest.name,
+        version=manifest.version,
+        parities=parities,
+        operators=operators(model.bundle.model),
+        model_bytes=len(model.bundle.model),
+        bundle_bytes=sum(file.stat().st_size for file in out.iterdir()),
+        latency_ms=_latency_ms(model, run),
+        int8=verdict,
+        signer=signer,
+    )
 
 
 def _check_written(folder: Path, signer: str | None) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,11 +34,6 @@ class Converted:
     """`onnx.ModelProto`."""
     twin: Any
     """`keras.Model`, float32."""
-
-    @property
-    def operators(self) -> dict[str, int]:
-        """How often each operator occurs, most frequent first."""
-        return dict(Counter(node.op_type for node in self.graph.graph.node).most_common())
 
     def reference(self, inputs: Arrays) -> list[npt.NDArray[np.float32]]:
         """What Keras computes on this machine's processor."""

@@ -28,14 +28,14 @@ def check(graph: Any, twin: Any, plan: FeaturePlan, complaints: list[str]) -> No
     """
     import onnx
 
-    operators = Counter(node.op_type for node in graph.graph.node)
+    counts = Counter(node.op_type for node in graph.graph.node)
     unknown = sorted({n.op_type for n in graph.graph.node if n.domain not in ("", "ai.onnx") or not onnx.defs.has(n.op_type)})
     if unknown:
         raise ExportError(f"the graph has operators that ONNX does not know: {', '.join(unknown)}{reasons(twin, complaints)}")
     config = json.loads(twin.to_json())
-    n_lstm, loops = lstm_layers(config), sorted(LOOPS & set(operators))
-    if loops or operators["LSTM"] < n_lstm or obstacles(config):
-        found = f"{operators['LSTM']} fused LSTM nodes for {n_lstm} LSTM layers" + (f", and {', '.join(loops)}" if loops else "")
+    n_lstm, loops = lstm_layers(config), sorted(LOOPS & set(counts))
+    if loops or counts["LSTM"] < n_lstm or obstacles(config):
+        found = f"{counts['LSTM']} fused LSTM nodes for {n_lstm} LSTM layers" + (f", and {', '.join(loops)}" if loops else "")
         raise ExportError(f"the graph would be several times slower than a fused one: {found}{reasons(twin, complaints)}")
     found_inputs, expected = {i.name: _described(i) for i in graph.graph.input}, _expected_inputs(plan)
     if found_inputs != expected:
@@ -98,6 +98,13 @@ def obstacles(config: Any) -> list[str]:
         wrong = [(key, good[0]) for key, good in FUSIBLE.items() if own.get(key, good[0]) not in good]
         found += [f"layer {name!r} has {key}={own[key]!r}, {good!r} is expected" for key, good in wrong]
     return found
+
+
+def operators(model: bytes) -> dict[str, int]:
+    """How often each operator occurs in model.onnx, most frequent first."""
+    import onnx
+
+    return dict(Counter(node.op_type for node in onnx.load_from_string(model).graph.node).most_common())
 
 
 def reasons(twin: Any, complaints: list[str]) -> str:
