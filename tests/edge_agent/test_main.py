@@ -1,0 +1,232 @@
+"""The command line, and the whole agent as a process of its own on a real Mosquitto."""
+
+import contextlib
+import json
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+
+import paho.mqtt.client as paho
+import pytest
+
+from edge_agent.__main__ import main
+
+START = 1_780_264_800  # 2026-06-01 00:00 in Berlin
+HOUSE = """
+site = "home"
+time_zone = "Europe/Berlin"
+step = 3600
+targets = [{name = "energy", sensor = "Appliances"}]
+sensors = [
+  {name = "Appliances", role = "energy", topic = "zigbee2mqtt/meter", field = "energy", topic_unit = "kWh"},
+  {name = "T1", role = "indoor_temperature", topic = "zigbee2mqtt/room", field = "temperature"},
+]
+"""
+
+
+@pytest.fixture
+def house(tmp_path):
+    path = tmp_path / "house.toml"
+    path.write_text(HOUSE)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    """No test looks into the home of who runs it."""
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+
+
+@pytest.fixture
+def agent():
+    """Starts agents as processes; `agent(arguments…)`; ends what is left of them."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments):
+            command = [sys.executable, "-m", "edge_agent", *map(str, arguments)]
+            process = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+class Controller:
+    """Listens to the agent and publishes as Zigbee2MQTT would."""
+
+    def __init__(self, port):
+        self.latest, self.count = {}, 0
+        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self.client.on_message = self.on_message
+        ready = threading.Event()
+        self.client.on_subscribe = lambda *_: ready.set()
+        self.client.connect("127.0.0.1", port)
+        self.client.subscribe("hearthcast/#", qos=1)
+        self.client.loop_start()
+        assert ready.wait(20)
+
+    def on_message(self, _client, _data, message):
+        text = message.payload.decode()
+        self.count += message.topic == "hearthcast/home/forecast/energy"
+        self.latest[message.topic.removeprefix("hearthcast/home/")] = json.loads(text) if text.startswith("{") else text
+
+    def say(self, topic, unix_s, **fields):
+        payload = json.dumps({**fields, "last_seen": datetime.fromtimestamp(unix_s, UTC).isoformat()})
+        self.client.publish(f"zigbee2mqtt/{topic}", payload, qos=1).wait_for_publish(20)
+
+    def say_hours(self, first, last):
+        """A house that uses 100 Wh an hour by night and up to 300 by day, and is 20 degC warm."""
+        used = sum(self.use(hour) for hour in range(first))
+        for hour in range(first, last + 1):
+            self.say("meter", START + 3600 * hour, energy=500 + used / 1000)
+            self.say("room", START + 3600 * hour, temperature=20.0)
+            used += self.use(hour)
+
+    @staticmethod
+    def use(hour):
+        return 200 - 100 * round(math.cos(2 * math.pi * (hour % 24) / 24), 6)
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture
+def controller(broker):
+    controller = Controller(broker.port)
+    yield controller
+    controller.close()
+
+
+@pytest.mark.broker
+def test_days_replayed_through_a_broker_become_a_forecast(broker, controller, agent, house, tmp_path, tiny_bundle, eventually, capsys):
+    trusted = tmp_path / "xdg_config_home" / "hearthcast" / "trusted"
+    trusted.mkdir(parents=True)
+    shutil.copy(tiny_bundle.with_suffix(".pub"), trusted)
+    where = ("--house", house, "--state-dir", tmp_path / "state")
+    process = agent("run", *where, "--broker", f"127.0.0.1:{broker.port}", "--bundle", tiny_bundle, "--replay-clock")
+    eventually(lambda: controller.latest.get("status") == "online")
+    controller.say_hours(0, 24 * 9)
+    last = datetime.fromtimestamp(START + 3600 * (24 * 9 - 1), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    eventually(lambda: controller.latest.get("forecast/energy", {}).get("origin") == last)
+
+    forecast = controller.latest["forecast/energy"]
+    assert controller.count == 24 * 9 - 1
+    assert (forecast["schema"], forecast["grade"], forecast["model"]["name"], forecast["unit"]) == (1, "full", "tiny", "Wh")
+    assert [point["time"] for point in forecast["forecast"][:2]] == ["2026-06-09T23:00:00+02:00", "2026-06-10T00:00:00+02:00"]
+    assert len(forecast["forecast"]) == 24
+    assert forecast["totals"]["tomorrow"]["date"] == "2026-06-10"
+    assert controller.latest["model"]["models"]["energy"]["signer"].endswith("tiny.pub")
+    eventually(lambda: controller.latest["health"]["last_step"] == last)
+    assert controller.latest["health"]["problems"] == []
+
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    eventually(lambda: controller.latest["status"] == "stopped")
+
+    assert main(["report", *map(str, where), "--days", "3"]) == 0
+    report = capsys.readouterr().out
+    assert "2026-06-08" in report
+    assert "actual     4.80" in report
+    assert main(["history", "export", *map(str, where), "--out", str(tmp_path / "history.csv")]) == 0
+    table = (tmp_path / "history.csv").read_text().splitlines()
+    assert table[0] == "time,Appliances,T1"
+    assert table[1] == "2026-05-31T22:00:00Z,100,20"
+    assert len(table) == 1 + 24 * 9 - 1
+
+
+@pytest.mark.broker
+def test_a_killed_agent_is_offline_and_goes_on_afterwards(broker, controller, agent, house, tmp_path, eventually):
+    arguments = ("run", "--house", house, "--state-dir", tmp_path / "state", "--broker", f"127.0.0.1:{broker.port}", "--replay-clock")
+    first = agent(*arguments)
+    eventually(lambda: controller.latest.get("status") == "online")
+    controller.say_hours(0, 30)
+    eventually(lambda: controller.count == 29)
+    first.kill()
+    first.wait()
+    eventually(lambda: controller.latest["status"] == "offline")
+    agent(*arguments)
+    controller.say_hours(31, 40)  # the broker keeps them until the agent is back
+    last = datetime.fromtimestamp(START + 3600 * 39, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    eventually(lambda: controller.latest["forecast/energy"]["origin"] == last)
+    assert controller.latest["health"]["sensors"]["Appliances"] is not None
+
+
+@pytest.mark.broker
+def test_the_doctor_tells_what_delivers(broker, controller, house, tmp_path, capsys):
+    talking = threading.Event()
+
+    def talk():
+        while not talking.wait(0.05):
+            controller.say("meter", START, energy=1.5)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        arguments = ["--house", str(house), "--state-dir", str(tmp_path / "state"), "--broker", f"127.0.0.1:{broker.port}", "--seconds", "2"]
+        assert main(["doctor", *arguments]) == 0
+    finally:
+        talking.set()
+        thread.join()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"connected to 127.0.0.1:{broker.port} (MQTT 5)")
+    assert lines[1].split()[:3] == ["Appliances", "1500", "Wh,"]
+    assert lines[-1].startswith("1 of 2 sensors delivered, 1 problems")
+
+
+def failing(capsys, *arguments):
+    """Exit code and error text of a command that must fail."""
+    return main([str(argument) for argument in arguments]), capsys.readouterr().err
+
+
+def test_a_refused_bundle_is_named(capsys, house, tiny_bundle, tmp_path):
+    code, error = failing(capsys, "run", "--house", house, "--bundle", tiny_bundle, "--state-dir", tmp_path)
+    assert code == 1
+    assert error.startswith(f"error: {tiny_bundle} is signed by a key that this machine does not trust")
+
+
+def test_a_house_without_topics_cannot_run(capsys, house):
+    house.write_text(HOUSE.replace('topic = "zigbee2mqtt/meter", field = "energy", topic_unit', 'column = "a", unit').replace("topic =", "column ="))
+    text = house.read_text().replace(', field = "temperature"', "")
+    house.write_text(text)
+    code, error = failing(capsys, "run", "--house", house)
+    assert (code, "no sensor has a 'topic'" in error) == (2, True)
+
+
+def test_mistakes_in_files_and_flags_have_exit_code_2(capsys, house, tmp_path):
+    (tmp_path / "agent.toml").write_text("brokr = 1\n")
+    assert failing(capsys, "run", "--house", house, "--config", tmp_path / "agent.toml")[0] == 2
+    assert failing(capsys, "run", "--house", tmp_path / "none.toml")[0] == 2
+    assert failing(capsys, "run", "--house", house, "--broker", "a b")[0] == 2
+    with pytest.raises(SystemExit) as caught:
+        main(["run"])
+    assert caught.value.code == 2
+
+
+def test_there_is_nothing_to_report_before_the_first_run(capsys, house, tmp_path):
+    code, error = failing(capsys, "report", "--house", house, "--state-dir", tmp_path / "none")
+    assert code == 1
+    assert "there is no history yet" in error
+    assert not (tmp_path / "none").exists()
+
+
+def test_keys_are_made_trusted_and_shown(capsys, tmp_path):
+    assert main(["keys", "show"]) == 0
+    assert "no key is trusted" in capsys.readouterr().out
+    assert main(["keys", "new", str(tmp_path / "mine.key")]) == 0
+    public = capsys.readouterr().out.strip()
+    assert main(["keys", "trust", str(tmp_path / "mine.pub")]) == 0
+    assert capsys.readouterr().out == f"trusted: {tmp_path}/xdg_config_home/hearthcast/trusted/mine.pub\n"
+    assert main(["keys", "show"]) == 0
+    assert capsys.readouterr().out.startswith(public)
+
+
+def test_no_heavy_library_is_loaded_to_run():
+    heavy = {"pandas", "tensorflow", "keras", "mlflow", "onnx", "rich"}
+    code = f"import sys, edge_agent.__main__, edge_agent.commands, edge_agent.service; print({heavy} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
