@@ -28,7 +28,7 @@ class ClosedStep:
 
 
 class Meter(Protocol):
-    """Turns the readings of one sensor into the values of its steps."""
+    """Turns the readings of one sensor into the values of its steps. It takes nothing from the state of another kind of meter."""
 
     repairs: list[Repair]
 
@@ -68,7 +68,6 @@ class StepBuilder:
         """Start of the first step that is not closed, unix s; None before the first `close_until`."""
         self.dropped: Counter[tuple[str, str]] = Counter()
         """Readings that went into no step, by (sensor, reason)."""
-        self._forms = {s.name: s.topic_form for s in house.sensors if s.topic is not None}
         self._meters = {s.name: meter_for(s, step_s=self.step_s, grace_s=grace_s) for s in house.sensors if s.topic is not None}
         self._repairs: list[Repair] = []
 
@@ -126,7 +125,7 @@ class StepBuilder:
         return {
             "step_s": self.step_s,
             "open_from": self.open_from,
-            "meters": {name: {"form": self._forms[name], **meter.state()} for name, meter in self._meters.items()},
+            "meters": {name: meter.state() for name, meter in self._meters.items()},
             "repairs": [astuple(repair) for repair in pending],
         }
 
@@ -146,5 +145,4 @@ class StepBuilder:
         self.open_from = int(state["open_from"])
         self._repairs = [Repair(*repair) for repair in state["repairs"]]
         for name, meter in self._meters.items():
-            saved = state["meters"].get(name, {})
-            meter.restore(saved if saved.get("form") == self._forms[name] else {}, open_from=self.open_from)
+            meter.restore(state["meters"].get(name, {}), open_from=self.open_from)

@@ -211,6 +211,13 @@ def test_a_late_reading_between_two_others_is_used_when_it_fits():
     assert close(meter, 1) == [67.5]  # on the line from 65 at 500 s to 70 at 700 s
 
 
+def test_the_first_two_readings_may_come_in_any_order():
+    meter = counter()
+    assert feed(meter, (100, 5.0), (0, 0.0), (0, 0.0), (600, 10.0)) == [True] * 4
+    assert close(meter, 1) == [10.0]
+    assert not meter.repairs
+
+
 def test_a_late_reading_inside_a_gap_is_refused():
     meter = counter(hold_s=900)
     assert feed(meter, (0, 0.0), (2000, 50.0), (1500, 40.0)) == [True, True, False]
@@ -339,6 +346,12 @@ def test_a_message_at_the_end_of_its_interval_belongs_to_the_step_that_ended():
     meter = interval()
     feed(meter, (600, 40.0), (1203, 50.0), (1805.1, 60.0))  # the last comes after the grace
     assert close(meter, 4) == [40.0, 50.0, unknown, 60.0]
+
+
+def test_a_message_within_the_grace_belongs_to_the_step_before_the_first_too():
+    meter = interval()
+    feed(meter, (3, 40.0), (600, 50.0))
+    assert close(meter, 1) == [50.0]
 
 
 def test_intervals_shorter_than_the_step_add_up():
