@@ -20,8 +20,9 @@ Floats = npt.NDArray[np.float64]
 
 N_BLOCKS: Final = 8
 """Lead-time blocks of a day: three hours each."""
-LOWEST, HIGHEST = 0.02, 0.98
-"""Levels beyond these are extrapolated too far from nine deciles to be believed."""
+LOWEST, HIGHEST = -1.0, 2.0
+"""Where reading ends: ten times the distance of two deciles beyond the first and last. Levels outside (0, 1) extend the model's own scale, because a
+model that is sure of itself may leave more outcomes outside its outer quantiles than any level inside can answer for."""
 SHRINK_ORIGINS: Final = 30.0
 """Weight of the nominal levels, in independent days: a correction learnt from few days is taken with care."""
 
@@ -60,9 +61,9 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return {
-            "read_levels": np.round(self.read_levels, 6).tolist(),
-            "total_ratio": np.round(self.total_ratio, 6).tolist(),
-            "residuals": None if self.residuals is None else np.round(self.residuals, 6).tolist(),
+            "read_levels": self.read_levels.tolist(),
+            "total_ratio": self.total_ratio.tolist(),
+            "residuals": None if self.residuals is None else self.residuals.tolist(),
             "n_origins": self.n_origins,
         }
 
@@ -71,23 +72,25 @@ class Calibration:
         """The inverse of `to_dict`.
 
         Raises:
-            ConfigError: missing keys, wrong shapes, levels that are not ascending.
+            ConfigError: missing or unknown keys, wrong shapes, numbers that are not finite and ascending, levels far outside (0, 1).
         """
         try:
-            levels, ratio = np.asarray(data["read_levels"], float), np.asarray(data["total_ratio"], float)
-            residuals = None if data["residuals"] is None else np.asarray(data["residuals"], float)
-            calibration = cls(levels, ratio, residuals, int(data["n_origins"]))
-        except (KeyError, TypeError, ValueError) as err:
+            levels, ratio, residuals, n_origins = (data[key] for key in ("read_levels", "total_ratio", "residuals", "n_origins"))
+            tables = [np.asarray(levels, float), np.asarray([ratio], float), *([] if residuals is None else [np.asarray(residuals, float)])]
+        except (KeyError, TypeError, ValueError, OverflowError) as err:
             raise ConfigError(f"calibration is not of the expected form ({err!r}): export the model again") from err
-        tables = [levels, ratio[None, :] if ratio.ndim == 1 else ratio, *([] if residuals is None else [residuals])]
-        if any(t.ndim != 2 or not np.isfinite(t).all() or (np.diff(t, axis=-1) < 0).any() for t in tables):
-            raise ConfigError("calibration holds levels that are not finite and ascending: export the model again")
-        return calibration
+        if len(data) != 4 or type(n_origins) is not int or n_origins < 0:
+            raise ConfigError("calibration has unknown keys or no number of origins: export the model again")
+        if any(t.ndim != 2 or not t.size or t.shape[1] != tables[0].shape[1] or not np.isfinite(t).all() or (np.diff(t) < 0).any() for t in tables):
+            raise ConfigError("calibration holds tables that do not fit together, or are not finite and ascending: export the model again")
+        if (tables[0] < LOWEST).any() or (tables[0] > HIGHEST).any() or (tables[1] < 0).any():
+            raise ConfigError(f"calibration reads levels outside [{LOWEST}, {HIGHEST}], or scales totals below zero: export the model again")
+        return cls(tables[0], tables[1][0], None if residuals is None else tables[2], n_origins)
 
 
 def publish(quantiles: Floats | None, mean: Floats, calibration: Calibration, plan: FeaturePlan) -> tuple[Floats, Floats]:
     """Published quantiles `(n, horizon, n_levels)` and mean `(n, horizon)` from a model's output: calibrated, ascending, energy never negative."""
-    published = np.sort(calibration.apply(quantiles, mean, plan.quantile_levels), axis=-1)
+    published = calibration.apply(quantiles, mean, plan.quantile_levels)
     if plan.unit == "Wh":
         return np.maximum(published, 0.0), np.maximum(mean, 0.0)
     return published, mean
@@ -117,14 +120,15 @@ def fit_calibration(quantiles: Floats | None, mean: Floats, actual: Floats, leve
     if quantiles is None:
         residuals = np.stack([_quantiles_known(actual[:, block == b] - mean[:, block == b], levels, fallback=0.0) for b in range(N_BLOCKS)])
     else:
-        pit = probability_of(actual, quantiles, levels)
+        stood_at = level_of(actual, quantiles, levels)
         for b in range(N_BLOCKS):
-            learnt = _quantiles_known(pit[:, block == b], levels, fallback=np.nan)
-            read_levels[b] = np.where(np.isnan(learnt), nominal, np.clip(trust * learnt + (1 - trust) * nominal, LOWEST, HIGHEST))
+            learnt = _quantiles_known(stood_at[:, block == b], levels, fallback=np.nan)
+            read_levels[b] = np.where(np.isnan(learnt), nominal, trust * learnt + (1 - trust) * nominal)
     totals = mean.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(totals > 0, actual.sum(axis=1) / totals, np.nan)
-    return Calibration(read_levels, _quantiles_known(ratio, levels, fallback=1.0), residuals, n)
+    total_ratio = np.maximum(_quantiles_known(ratio, levels, fallback=1.0), 0.0)
+    return Calibration(read_levels.round(6), total_ratio.round(6), None if residuals is None else residuals.round(6), n)
 
 
 def _blocks(horizon: int, n_blocks: int) -> npt.NDArray[np.int64]:
@@ -157,8 +161,8 @@ def read_at(quantiles: Floats, levels: tuple[float, ...], wanted: Floats) -> Flo
     return read
 
 
-def probability_of(actual: Floats, quantiles: Floats, levels: tuple[float, ...]) -> Floats:
-    """Probability integral transform: the level at which each actual value stands in its forecast distribution.
+def level_of(actual: Floats, quantiles: Floats, levels: tuple[float, ...]) -> Floats:
+    """The level at which each actual value stands in its forecast distribution: the inverse of `read_at` (the probability integral transform).
 
     Args:
         actual: `(n, horizon)`, NaN unknown.
@@ -166,14 +170,15 @@ def probability_of(actual: Floats, quantiles: Floats, levels: tuple[float, ...])
         levels: ascending.
 
     Returns:
-        `(n, horizon)` in [0, 1]; where several levels share one quantile and the value equals it, the middle of them.
+        `(n, horizon)`, from LOWEST to HIGHEST: linear beyond the first and last level. Where several levels share one quantile and the value equals
+        it, the middle of them.
     """
     nominal = np.asarray(levels, float)
     edges = np.concatenate([2 * quantiles[..., :1] - quantiles[..., 1:2], quantiles, 2 * quantiles[..., -1:] - quantiles[..., -2:-1]], axis=-1)
-    ps = np.concatenate([[2 * nominal[0] - nominal[1]], nominal, [2 * nominal[-1] - nominal[-2]]])
-    low, width = edges[..., :-1], np.diff(edges, axis=-1)
-    above = actual[..., None] - low
-    with np.errstate(invalid="ignore", divide="ignore"):
+    ends = np.array([2 * nominal[0] - nominal[1], *nominal, 2 * nominal[-1] - nominal[-2]])
+    above, width = actual[..., None] - edges[..., :-1], np.diff(edges, axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         share = np.where(width > 0, above / width, 0.5 + 0.5 * np.sign(above))
-    probability = ps[0] + (np.clip(share, 0.0, 1.0) * np.diff(ps)).sum(axis=-1)
-    return np.where(np.isnan(actual), np.nan, np.clip(probability, 0.0, 1.0))
+    inner = np.r_[-np.inf, np.zeros(len(nominal))], np.r_[np.ones(len(nominal)), np.inf]  # only the outer two segments go on beyond their ends
+    level = ends[0] + (np.clip(share, *inner) * np.diff(ends)).sum(axis=-1)
+    return np.where(np.isnan(actual), np.nan, np.clip(level, LOWEST, HIGHEST))
