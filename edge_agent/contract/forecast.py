@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.contract.localtime import iso_local, iso_utc
+from edge_agent.contract.localtime import iso_local, iso_utc, utc_offset_s
 
 Floats = npt.NDArray[np.float64]
 Grade = Literal["full", "masked", "baseline"]
@@ -28,7 +28,7 @@ class Total:
     p10: float
     p90: float
     model_share: float
-    """Share of the day's forecast part that the model covers; climatology fills the rest."""
+    """Share of the day that the model covers; climatology fills the rest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,38 +61,36 @@ class Forecast:
         return self.quantiles[:, int(np.argmin(np.abs(np.asarray(self.quantile_levels) - level)))]
 
     def to_payload(self) -> dict[str, Any]:
-        """The retained MQTT message (schema 1): see the design's MQTT section."""
+        """The retained MQTT message (schema 1): see the design's MQTT section. `value` is the median."""
         low, middle, high = (self.at_level(level) for level in PUBLISHED_LEVELS)
         times = self.origin + self.step_s * np.arange(len(self.mean))
-        return {
-            **self._head(self.step_s),
-            "forecast": [
-                {"time": iso_local(int(t), self.zone), "value": _rounded(v), "p10": _rounded(a), "p90": _rounded(b)}
-                for t, v, a, b in zip(times, middle, low, high, strict=True)
-            ],
-        }
+        return {**self._head(self.step_s), "forecast": self._rows(times, middle, low, high)}
 
     def to_hourly_payload(self) -> dict[str, Any]:
-        """The same by full local hours, small enough for entity attributes: mean energy (or mean state) of each hour that begins within the horizon.
+        """The same by full local hours, small enough for entity attributes. `value` is the mean energy (or state) of each hour within the horizon.
 
-        An hour's band is the band of its mean step scaled to the hour: steps of one hour mostly rise and fall together.
+        An hour's band is the band of its steps added up: steps of one hour mostly rise and fall together. Where steps do not begin with the local
+        hour (a zone off by half an hour, at a step of an hour) or the clock moves by half an hour, hours are counted on from the first one.
         """
         per_hour = 3600 // self.step_s
-        low, _, high = (self.at_level(level) for level in PUBLISHED_LEVELS)
-        first = -(self.origin // self.step_s) % per_hour
+        to_full_hour = -(self.origin + utc_offset_s(self.origin, self.zone)) % 3600
+        first = -(-to_full_hour // self.step_s) % per_hour
         count = (len(self.mean) - first) // per_hour
-        adds_up = bool(self.totals)
 
         def hourly(values: Floats) -> Floats:
             blocks = values[first : first + count * per_hour].reshape(count, per_hour)
-            return np.asarray(blocks.sum(axis=1) if adds_up else blocks.mean(axis=1))
+            return np.asarray(blocks.sum(axis=1) if self.unit == "Wh" else blocks.mean(axis=1))
 
+        middle, low, high = (hourly(values) for values in (self.mean, self.at_level(PUBLISHED_LEVELS[0]), self.at_level(PUBLISHED_LEVELS[-1])))
         times = self.origin + first * self.step_s + 3600 * np.arange(count)
-        rows = zip(times, hourly(self.mean), hourly(low), hourly(high), strict=True)
-        return {
-            **self._head(3600),
-            "forecast": [{"time": iso_local(int(t), self.zone), "value": _rounded(v), "p10": _rounded(a), "p90": _rounded(b)} for t, v, a, b in rows],
-        }
+        # the mean of a few tall steps can lie above their p90; the p90 of an hour of them does not lie below its mean
+        return {**self._head(3600), "forecast": self._rows(times, middle, np.minimum(low, middle), np.maximum(high, middle))}
+
+    def _rows(self, times: npt.NDArray[np.int64], middle: Floats, low: Floats, high: Floats) -> list[dict[str, Any]]:
+        return [
+            {"time": iso_local(int(t), self.zone), "value": _rounded(v), "p10": _rounded(a), "p90": _rounded(b)}
+            for t, v, a, b in zip(times, middle, low, high, strict=True)
+        ]
 
     def _head(self, step_s: int) -> dict[str, Any]:
         return {
