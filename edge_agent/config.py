@@ -136,10 +136,10 @@ def _parse(reader: TableReader, folder: Path, environment: Mapping[str, str]) ->
 
 
 def default_state_dir(environment: Mapping[str, str]) -> Path:
-    """The state folder that systemd gives, else the user's own (XDG base directory specification)."""
+    """The state folder that systemd gives, else the user's own (XDG base directory specification), else one for a user without a home."""
     if "STATE_DIRECTORY" in environment:
         return Path(environment["STATE_DIRECTORY"].split(":")[0])
-    state_home = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".local" / "state")
+    state_home = environment.get("XDG_STATE_HOME") or (environment["HOME"] + "/.local/state" if "HOME" in environment else "/var/lib")
     return Path(state_home) / "hearthcast"
 
 

@@ -22,8 +22,11 @@ def config_dir() -> Path:
 
 
 def trusted_folders() -> tuple[Path, ...]:
-    """Folders whose `*.pub` files this machine trusts."""
-    return SYSTEM_KEYS, config_dir() / "trusted"
+    """Folders whose `*.pub` files this machine trusts; a service user without a home has the system's only."""
+    try:
+        return SYSTEM_KEYS, config_dir() / "trusted"
+    except RuntimeError:
+        return (SYSTEM_KEYS,)
 
 
 def create_key(path: Path) -> str:

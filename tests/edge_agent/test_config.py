@@ -28,6 +28,10 @@ def test_systemd_gives_state_folder_and_password(tmp_path):
     assert settings.broker.password == "secret"
 
 
+def test_a_user_without_a_home_has_a_state_folder():
+    assert read_settings(None, environment={}).state_dir == Path("/var/lib/hearthcast")
+
+
 def test_password_is_not_in_the_settings_printed(tmp_path):
     settings = read(tmp_path, '[mqtt]\ninsecure_plain_password = "secret"\n')
     assert settings.broker.password == "secret"

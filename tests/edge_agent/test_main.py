@@ -230,3 +230,16 @@ def test_no_heavy_library_is_loaded_to_run():
     heavy = {"pandas", "tensorflow", "keras", "mlflow", "onnx", "rich"}
     code = f"import sys, edge_agent.__main__, edge_agent.commands, edge_agent.service; print({heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_user_without_a_home_trusts_the_systems_keys(monkeypatch, tmp_path):
+    from edge_agent.contract import signing
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")  # as pathlib says under systemd's DynamicUser
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    monkeypatch.setattr(signing, "SYSTEM_KEYS", tmp_path)
+    assert signing.trusted_folders() == (tmp_path,)
+    assert signing.trusted_keys() == {}
