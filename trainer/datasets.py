@@ -7,6 +7,7 @@ import logging
 import math
 from dataclasses import dataclass
 from functools import reduce
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +63,10 @@ def read_table(house: HouseSpec, paths: list[Path], *, repair: bool = False) -> 
     findings = [Findings(str(path), repair=repair) for path in paths]
     columns = columns_of(house)
     parts = [series_of_rows(house, read_rows(path, columns, found), found) for path, found in zip(paths, findings, strict=True)]
-    order = sorted(range(len(parts)), key=lambda i: parts[i].start)
-    joined = Findings(" and ".join(str(path) for path in paths), repair=repair)
-    series = reduce(lambda first, second: _join(first, second, joined), (parts[i] for i in order))
+    parts.sort(key=lambda part: part.start)
+    joined = Findings(" and ".join(str(path) for path in paths) if len(paths) < 4 else f"{len(paths)} files", repair=repair)
+    series = reduce(lambda first, second: _join(first, second, joined), parts)
+    _note_gaps(parts, joined)
     findings.append(joined)
     repairs = [text for found in findings for text in found.repairs]
     notes = [text for found in findings for text in found.notes]
@@ -107,11 +109,19 @@ def _on_grid(values: Floats, house: HouseSpec, *, start: int, cadence_s: int) ->
     return Series(start, step_s, house.features, np.repeat(np.where(energy, values / pieces, values), pieces, axis=0))
 
 
+def _note_gaps(parts: list[Series], findings: Findings) -> None:
+    """Note the time that lies between the files, ascending by start, and in none of them."""
+    ends = accumulate((part.end for part in parts), max)
+    gaps = [(end, following.start) for end, following in zip(ends, parts[1:], strict=False) if following.start > end]
+    if gaps:
+        steps = count(sum(end - start for start, end in gaps) // parts[0].step_s, "step")
+        places = f"in {len(gaps)} gaps, the first " if len(gaps) > 1 else ""
+        findings.note(f"{steps} between the files unknown, {places}from {iso_utc(gaps[0][0])}")
+
+
 def _join(first: Series, second: Series, findings: Findings) -> Series:
     """Both series in one; where both know a value they must agree, or, under repair, the first holds."""
     start, end = first.start, max(first.end, second.end)
-    if second.start > first.end:
-        findings.note(f"{count((second.start - first.end) // first.step_s, 'step')} between the files unknown, from {iso_utc(first.end)}")
     first, second = first.between(start, end), second.between(start, end)
     with np.errstate(invalid="ignore"):
         differ = np.abs(first.values - second.values) > SAME * (1.0 + np.abs(first.values))
