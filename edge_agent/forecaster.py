@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+# Nothing leaves the house: onnxruntime's Linux wheels (1.32) else keep a device id in ~/.cache/Microsoft and a thread that reports use to Microsoft.
+# Read when the library loads; its disable_telemetry_events() comes too late.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 
 from edge_agent.contract.baseline import QUANTILE_LEVELS

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -243,3 +244,14 @@ def test_a_user_without_a_home_trusts_the_systems_keys(monkeypatch, tmp_path):
     monkeypatch.setattr(signing, "SYSTEM_KEYS", tmp_path)
     assert signing.trusted_folders() == (tmp_path,)
     assert signing.trusted_keys() == {}
+
+
+def test_running_a_model_leaves_no_trace_and_reports_to_nobody(tmp_path, tiny_bundle):
+    """onnxruntime's own wheels report use to their maker unless told not to; the trace is a device id below the home folder."""
+    code = (
+        "import pathlib, sys; from edge_agent.forecaster import Model; from edge_agent.contract.bundle import read_bundle;"
+        "Model(read_bundle(pathlib.Path(sys.argv[1]), allow_unsigned=True)).check_golden()"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code, str(tiny_bundle)], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
