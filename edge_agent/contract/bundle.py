@@ -11,16 +11,17 @@ import json
 import os
 import tempfile
 import zipfile
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_agent.contract import signing
 from edge_agent.contract.calibration import Calibration
-from edge_agent.contract.errors import BundleError, ConfigError, SignatureError
+from edge_agent.contract.errors import BundleError, ConfigError, DataError, SignatureError
 from edge_agent.contract.features import FeaturePlan
 from edge_agent.contract.schema import ROLES, Feature
 from edge_agent.contract.series import Series
@@ -104,33 +105,77 @@ class Manifest:
         try:
             body = json.loads(data)
             version = body["schema_version"]
-        except (ValueError, KeyError, TypeError) as err:
+        except (ValueError, KeyError, TypeError, RecursionError) as err:
             raise BundleError(f"{MANIFEST} is damaged ({err!r}): {TRAINER_HINT}") from err
         if version != SCHEMA_VERSION:
             raise BundleError(f"{MANIFEST} has schema_version {version!r}, this version reads {SCHEMA_VERSION}: upgrade the agent, or export again")
-        claimed = body.pop("manifest_sha256", None)
-        if claimed != _sha256(_canonical(body)) or _canonical({**body, "manifest_sha256": claimed}) != data:
+        if not _is_intact(body, data):
             raise BundleError(f"{MANIFEST} does not match its own checksum: {TRAINER_HINT}")
-        return cls._from_body(body)
+        try:
+            manifest = cls._from_body(body)
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as err:
+            raise BundleError(f"{MANIFEST} is not of the expected form ({err}): export the bundle again with this version") from err
+        if manifest.to_json() != data:
+            raise BundleError(f"{MANIFEST} holds keys that this version does not know, or that contradict each other: export the bundle again")
+        return manifest
 
     @classmethod
     def _from_body(cls, body: dict[str, Any]) -> Manifest:
-        try:
-            plan = FeaturePlan.from_dict(body["plan"])
-            manifest = cls(
-                plan=plan,
-                calibration=Calibration.from_dict(body["calibration"]),
-                inputs=tuple(Tensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in body["inputs"]),
-                outputs=tuple(Tensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in body["outputs"]),
-                features=tuple(body["features"]),
-                **{f.name: body[f.name] for f in fields(cls) if f.name not in ("plan", "calibration", "inputs", "outputs", "features")},
-            )
-        except (KeyError, TypeError, ConfigError) as err:
-            raise BundleError(f"{MANIFEST} is not of the expected form ({err}): export the bundle again with this version") from err
-        expected = tuple(Tensor(name, shape, "float32") for name, shape in plan.input_shapes().items())
-        if sorted(expected, key=lambda t: t.name) != sorted(manifest.inputs, key=lambda t: t.name):
-            raise BundleError(f"{MANIFEST}: the model's inputs {manifest.inputs} are not those of its plan {expected}: export the bundle again")
+        for key, kind in BODY_TYPES.items():
+            if type(body[key]) is not kind:
+                raise TypeError(f"{key} is {body[key]!r}: a {kind.__name__} is expected")
+        manifest = cls(
+            plan=FeaturePlan.from_dict(body["plan"]),
+            calibration=Calibration.from_dict(body["calibration"]),
+            inputs=tuple(Tensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in body["inputs"]),
+            outputs=tuple(Tensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in body["outputs"]),
+            features=tuple(body["features"]),
+            **{key: body[key] for key in BODY_TYPES},
+        )
+        manifest._check()
         return manifest
+
+    def _check(self) -> None:
+        """Plan, tensors, channels and calibration must tell of one model.
+
+        Raises:
+            ValueError: they do not.
+        """
+        plan, n_levels = self.plan, len(self.plan.quantile_levels)
+        inputs = {Tensor(name, shape, "float32") for name, shape in plan.input_shapes().items()}
+        mean, quantiles = Tensor("mean", (plan.horizon,), "float32"), Tensor("quantiles", (plan.horizon, n_levels), "float32")
+        if set(self.inputs) != inputs or len(self.inputs) != len(inputs):
+            raise ValueError(f"inputs are {self.inputs}, its plan makes {inputs}")
+        if set(self.outputs) not in ({mean}, {mean, quantiles}) or len(set(self.outputs)) != len(self.outputs):
+            raise ValueError(f"outputs are {self.outputs}: {mean}, alone or with {quantiles}, is expected")
+        if list(self.features) != plan.describe():
+            raise ValueError("features are not the channels of its plan")
+        if self.calibration.read_levels.shape[1] != n_levels or (quantiles not in self.outputs and self.calibration.residuals is None):
+            raise ValueError("calibration is for other outputs")
+
+
+BODY_TYPES: Final[dict[str, type]] = {
+    "name": str,
+    "version": str,
+    "created_at": str,
+    "training": dict,
+    "scores": dict,
+    "versions": dict,
+    "git_commit": str,
+    "mlflow_run_id": str,
+    "files": dict,
+    "schema_version": int,
+}
+"""Keys of manifest.json that are fields of Manifest as they stand."""
+
+
+def _is_intact(body: dict[str, Any], data: bytes) -> bool:
+    """Whether `data` are the bytes that were written for `body`."""
+    bare = {key: value for key, value in body.items() if key != "manifest_sha256"}
+    try:
+        return _canonical(body) == data and body.get("manifest_sha256") == _sha256(_canonical(bare))
+    except ValueError:  # a number that is not finite: nobody writes one
+        return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,12 +220,31 @@ class Golden:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 start, step_s, origin = (int(v) for v in file["grid"])
                 features = tuple(Feature(str(n), str(r)) for n, r in file["features"])
-                if not {f.role for f in features} <= set(ROLES):
-                    raise BundleError(f"{GOLDEN} names roles that this version does not know: upgrade the agent, or export again")
                 target, time_zone = (str(v) for v in file["names"])
-                return cls(Series(start, step_s, features, file["values"]), target, time_zone, origin, file["quantiles"], file["mean"])
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile, EOFError) as err:
-            raise BundleError(f"{GOLDEN} is damaged ({err}): {TRAINER_HINT}") from err
+                values, quantiles, mean = (np.asarray(file[name], np.float64) for name in ("values", "quantiles", "mean"))
+            return cls(Series(start, step_s, features, values), target, time_zone, origin, quantiles, mean)
+        except BundleError:
+            raise
+        except Exception as err:  # zipfile, zlib and numpy raise a dozen unrelated types for bytes that were tampered with
+            raise BundleError(f"{GOLDEN} is damaged ({err!r}): {TRAINER_HINT}") from err
+
+    def check(self, plan: FeaturePlan) -> None:
+        """See that a model of `plan` can run this example.
+
+        Raises:
+            BundleError: it cannot.
+        """
+        try:
+            plan = plan.at_step(self.series.step_s)
+            self.series.position(self.target)
+            ZoneInfo(self.time_zone)
+            row = self.series.index(self.origin)
+        except (ConfigError, DataError, KeyError, ValueError, OSError) as err:
+            raise BundleError(f"{GOLDEN} is no example for this model ({err}): export the bundle again") from err
+        shapes = self.quantiles.shape, self.mean.shape
+        known = {f.role for f in self.series.features} <= set(ROLES) and 0 <= row <= len(self.series)
+        if not known or shapes != ((plan.horizon, len(plan.quantile_levels)), (plan.horizon,)):
+            raise BundleError(f"{GOLDEN} is no example for this model (forecast of shape {shapes}, origin in row {row}): export the bundle again")
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,21 +272,32 @@ def write_bundle(path: Path, manifest: Manifest, *, model: bytes, golden: Golden
     files[MANIFEST] = data
     if sign_key is not None:
         files[SIGNATURE] = signing.sign(data, signing.load_key(sign_key))
-    if path.exists() and not (path / MANIFEST).is_file():
-        raise BundleError(f"{path} exists and is no bundle: nothing was written; name another folder")
     try:
+        if path.exists() and not (path / MANIFEST).is_file() and any(path.iterdir()):
+            raise BundleError(f"{path} exists and is no bundle: nothing was written; name another folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work:
             fresh = Path(work) / "new"
             fresh.mkdir()
             for name, content in files.items():
                 _write_synced(fresh / name, content)
-            if path.exists():
-                path.rename(Path(work) / "old")
-            fresh.rename(path)
+            _sync_folder(fresh)
+            _swap(fresh, path, old=Path(work) / "old")
             _sync_folder(path.parent)
     except OSError as err:
         raise BundleError(f"{path}: the bundle cannot be written ({err.strerror}); free some space or name another folder") from err
+
+
+def _swap(fresh: Path, path: Path, *, old: Path) -> None:
+    """Put `fresh` at `path`, and what was there at `old`; when that fails, put it back."""
+    if path.exists():
+        path.rename(old)
+    try:
+        fresh.rename(path)
+    except BaseException:
+        if old.exists():
+            old.rename(path)
+        raise
 
 
 def read_bundle(path: Path, *, trusted: dict[bytes, str] | None = None, allow_unsigned: bool = False) -> Bundle:
@@ -237,9 +312,10 @@ def read_bundle(path: Path, *, trusted: dict[bytes, str] | None = None, allow_un
         BundleError: a file is missing, additional, too large, a link, or not what the manifest says; the message names it.
         SignatureError: unsigned, or signed by nobody trusted.
     """
-    if not path.is_dir():
-        raise BundleError(f"{path} is no bundle: a folder with {MANIFEST} is expected")
-    contents = {entry.name: _read_file(entry) for entry in sorted(path.iterdir())}
+    try:
+        contents = {entry.name: _read_file(entry) for entry in sorted(path.iterdir())}
+    except OSError as err:
+        raise BundleError(f"{path} is no readable bundle ({err.strerror}): a folder with {MANIFEST} is expected") from err
     if MANIFEST not in contents:
         raise BundleError(f"{path} is no bundle: {MANIFEST} is missing")
     signer = _check_signature(path, contents, trusted=trusted, allow_unsigned=allow_unsigned)
@@ -252,7 +328,9 @@ def read_bundle(path: Path, *, trusted: dict[bytes, str] | None = None, allow_un
             raise BundleError(f"{path}: {name} does not match the manifest's sha256: {TRAINER_HINT}")
     if not {MODEL, GOLDEN} <= set(manifest.files):
         raise BundleError(f"{path}: {MODEL} or {GOLDEN} is missing: {TRAINER_HINT}")
-    return Bundle(path, manifest, contents[MODEL], Golden.from_bytes(contents[GOLDEN]), signer)
+    golden = Golden.from_bytes(contents[GOLDEN])
+    golden.check(manifest.plan)
+    return Bundle(path, manifest, contents[MODEL], golden, signer)
 
 
 def _check_signature(path: Path, contents: dict[str, bytes], *, trusted: dict[bytes, str] | None, allow_unsigned: bool) -> str | None:
@@ -277,7 +355,7 @@ def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as err:
-        raise BundleError(f"{path} cannot be read ({err.strerror}): {TRAINER_HINT}") from err
+        raise BundleError(f"{path} cannot be read ({err.strerror}): look at its permissions; {TRAINER_HINT}") from err
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -38,6 +38,8 @@ def create_key(path: Path) -> str:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    if path.suffix == ".pub":
+        raise ConfigError(f"{path}: the public key will be written there; name the private key otherwise")
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     public = public_text(key)
@@ -79,14 +81,21 @@ def trusted_keys(folders: tuple[Path, ...] | None = None) -> dict[bytes, str]:
     """Trusted public keys (32 bytes) and the file each comes from.
 
     Raises:
-        ConfigError: a `*.pub` file that holds no public key.
+        ConfigError: a `*.pub` file that cannot be read or holds no public key.
     """
     keys: dict[bytes, str] = {}
     for folder in trusted_folders() if folders is None else folders:
         if folder.is_dir():
             for path in sorted(folder.glob("*.pub")):
-                keys[_decode(path.read_text(encoding="ascii", errors="replace"), source=str(path))] = str(path)
+                keys[_read_public(path)] = str(path)
     return keys
+
+
+def _read_public(path: Path) -> bytes:
+    try:
+        return _decode(path.read_text(encoding="ascii", errors="replace"), source=str(path))
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read ({err.strerror}); make it readable for the agent's user, or remove it") from err
 
 
 def _decode(text: str, *, source: str) -> bytes:
@@ -105,12 +114,13 @@ def load_key(path: Path) -> Ed25519PrivateKey:
     Raises:
         ConfigError: unreadable, or not an Ed25519 key.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as err:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as err:
         raise ConfigError(f"{path}: no readable signing key ({err}); make one with: hearthcast-agent keys new {path}") from err
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"{path}: not an Ed25519 key; make one with: hearthcast-agent keys new FILE")
