@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from demo.grid import Floats, Grid, blocks, wander
+from demo.grid import Flags, Floats, Grid, blocks, wander
 from demo.household import Household, Occupancy
 
 
@@ -59,7 +59,7 @@ def _cleaning(rng: np.random.Generator, grid: Grid, house: Household, occupancy:
     dishes = ((5, 18, 1900.0), (23, 40, 70.0), (63, 14, 1850.0), (77, 20, 30.0))
     watts = np.zeros(grid.n_minutes)
 
-    def run(programme: tuple[tuple[int, int, float], ...], hour: Floats, runs: Floats) -> None:
+    def run(programme: tuple[tuple[int, int, float], ...], hour: Floats, runs: Flags) -> None:
         start = grid.minute(grid.dates, hour)
         for offset, minutes, power_w in programme:
             watts[:] += blocks(grid.n_minutes, start + offset, (minutes * runs).astype(np.int64), power_w)

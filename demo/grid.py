@@ -81,7 +81,7 @@ class Grid:
 
     def steps(self, minutes: Floats) -> Floats:
         """Mean over every step of values by minute, `(n_steps,)`."""
-        return minutes.reshape(self.n_steps, -1).mean(axis=1)
+        return np.asarray(minutes.reshape(self.n_steps, -1).mean(axis=1))
 
     def minutes(self, steps: Floats) -> Floats:
         """Values by step, repeated for every minute, `(n_minutes,)`."""

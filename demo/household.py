@@ -37,9 +37,10 @@ class Household:
     cool_set_c: float
 
 
-def draw_household(rng: np.random.Generator) -> Household:
-    """A random household, the common kinds more often than the rare ones."""
-    climate = str(rng.choice(list(CLIMATES), p=[0.3, 0.3, 0.2, 0.2]))
+def draw_household(rng: np.random.Generator, *, climate: str | None = None) -> Household:
+    """A random household, the common kinds more often than the rare ones; in `climate`, when given."""
+    anywhere = str(rng.choice(list(CLIMATES), p=[0.3, 0.3, 0.2, 0.2]))
+    climate = climate or anywhere
     is_warm = climate in ("mediterranean", "subtropical")
     people = int(rng.choice([1, 2, 3, 4, 5], p=[0.25, 0.33, 0.17, 0.18, 0.07]))
     floor_m2 = float(np.clip(rng.normal(45 + 25 * people, 20), 35, 260))

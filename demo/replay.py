@@ -143,13 +143,25 @@ class Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect."""
         self.client.disconnect()
 
-    def listen(self, topic: str, hear: Callable[[str], None]) -> None:
-        """Call `hear` with the payload of every message on `topic`, whenever this connection is at work. Raises as `publish`."""
+    def listen(self, topic: str, hear: Callable[[str], None], *, retained: bool = True) -> None:
+        """Call `hear` with the payload of every message on `topic`, whenever this connection is at work; also with the retained one, if wanted.
+
+        Raises as `publish`.
+        """
         granted: list[object] = []
+
+        def pass_on(_client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+            if retained or not message.retain:
+                hear(message.payload.decode())
+
         self.client.on_subscribe = lambda *args: granted.append(args)
-        self.client.message_callback_add(topic, lambda _client, _data, message: hear(message.payload.decode()))
+        self.client.message_callback_add(topic, pass_on)
         self.client.subscribe(topic, qos=1)
         self.wait(lambda: bool(granted), what="answer to a subscription")
 

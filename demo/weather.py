@@ -85,7 +85,7 @@ def relative_humidity_pct(temperature_c: Floats, vapour: Floats) -> Floats:
 def _day_of_year(grid: Grid) -> Floats:
     days = grid.times / DAY_S
     years = grid.times.astype("datetime64[s]").astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
-    return days - years
+    return np.asarray(days - years, dtype=np.float64)
 
 
 def _clear_sky_w_m2(grid: Grid, latitude_deg: float) -> Floats:
