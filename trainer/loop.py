@@ -131,39 +131,26 @@ def train(task: Task, *, checkpoint: Path, display: Display, stop_asked: Callabl
 def _train_epoch(task: Task, epoch: int, display: Display, stop_asked: Callable[[], bool]) -> Epoch | None:
     """One epoch; None when stopped in the middle."""
     started = time.perf_counter()
+    core, total, done = task.network.core, 0.0, 0
     order = shuffled(len(task.windows), seed=task.seed, epoch=epoch)
-    data = batches(task.windows, batch_size=task.hyper.batch_size, relative=task.network.relative, order=order)
-    watch = _Watch(task, epoch, display, stop_asked)
-    logs = task.network.core.fit(data, epochs=1, verbose=0, shuffle=False, callbacks=[watch]).history
-    if watch.stopped:
-        return None
+    for inputs, actual in batches(task.windows, batch_size=task.hyper.batch_size, relative=task.network.relative, order=order):
+        if stop_asked():
+            return None
+        total += len(actual) * float(core.train_on_batch(inputs, actual, return_dict=True)["loss"])
+        done += len(actual)
+        _require_finite(total, task, epoch)
+        display.batch(epoch, done, total / done)
     trained = time.perf_counter()
     row = Epoch(
         epoch,
-        loss=float(logs["loss"][0]),
+        loss=total / done,
         validation_loss=_validate(task),
-        learning_rate=float(task.network.core.optimizer.learning_rate),
-        samples_per_s=len(order) / (trained - started),
+        learning_rate=float(core.optimizer.learning_rate),
+        samples_per_s=done / (trained - started),
         seconds=time.perf_counter() - started,
     )
     _require_finite(row.validation_loss, task, epoch)
     return row
-
-
-class _Watch(keras.callbacks.Callback):
-    """Shows each batch, and stops at the next one when asked to or when the loss is not finite."""
-
-    def __init__(self, task: Task, epoch: int, display: Display, stop_asked: Callable[[], bool]) -> None:
-        super().__init__()
-        self.task, self.number, self.display, self.stop_asked = task, epoch, display, stop_asked
-        self.stopped = False
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        loss = float((logs or {})["loss"])
-        _require_finite(loss, self.task, self.number)
-        self.display.batch(self.number, min((batch + 1) * self.task.hyper.batch_size, len(self.task.windows)), loss)
-        if self.stop_asked():
-            self.stopped = self.model.stop_training = True
 
 
 def _require_finite(loss: float, task: Task, epoch: int) -> None:
@@ -178,7 +165,8 @@ def _require_finite(loss: float, task: Task, epoch: int) -> None:
 def _validate(task: Task) -> float:
     """Mean loss over the stopping span."""
     data = batches(task.stopping, batch_size=task.hyper.batch_size, relative=task.network.relative)
-    return float(task.network.core.evaluate(data, verbose=0))
+    losses = [len(actual) * float(task.network.core.test_on_batch(inputs, actual, return_dict=True)["loss"]) for inputs, actual in data]
+    return sum(losses) / len(task.stopping)
 
 
 def _optimizer(task: Task) -> keras.optimizers.Optimizer:

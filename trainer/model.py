@@ -166,12 +166,10 @@ class _RelativeUnits:
         return ops.log(1.0 + ops.maximum(value, 0.0)) if self.is_energy else value
 
     def relative(self, inputs: Any, actual: Any) -> Any:
-        """As `enter`, for outcomes `(n, horizon)`; arrays and tensors."""
+        """As `enter`, for outcomes `(n, horizon)` as numpy arrays."""
         if self.is_energy:
             return actual / inputs["scale"]
-        anchors = inputs["anchor"][:, :, -1]
-        level = ops.mean(anchors, axis=1, keepdims=True) if keras.ops.is_tensor(anchors) else anchors.mean(axis=1, keepdims=True)
-        return (actual - level) / self.spread
+        return (actual - inputs["anchor"][:, :, -1].mean(axis=1, keepdims=True)) / self.spread
 
 
 def _base_context(plan: FeaturePlan, context: Any, units: _RelativeUnits, hyper: HyperParameters) -> Any:

@@ -159,14 +159,6 @@ class Windows:
         actual: Float32s = np.where(rows < len(self.target), self.target[np.minimum(rows, len(self.target) - 1)], np.nan)
         return actual
 
-    @property
-    def raw_columns(self) -> list[int] | None:
-        """Columns of the series that the context copies, where the plan is nothing but such copies; None for any other plan."""
-        plan = self.plan
-        if plan.anchored or plan.future or plan.context_step_s != plan.step_s or not all(name.startswith("sensor:") for name in plan.context):
-            return None
-        return [self.builder.series.position(name.removeprefix("sensor:")) for name in plan.context]
-
 
 def _anchors(builder: FeatureBuilder, origins: Ints, on_progress: Callable[[int], None] | None) -> Float32s:
     chunks = []

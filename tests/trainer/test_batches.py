@@ -1,7 +1,9 @@
+import threading
+
 import numpy as np
 import pytest
 
-from trainer.batches import WindowBatches, batches, shuffled
+from trainer.batches import batches, shuffled
 from trainer.windows import Windows
 
 HOUR = 3600
@@ -28,31 +30,32 @@ def test_batches_are_the_feature_builders_inputs_and_what_happened(windows, pres
     got = list(batches(some, batch_size=2, relative=relative, order=order))
     assert [len(actual) for _, actual in got] == [2, 2, 1]
     for name, values in expected.items():
-        np.testing.assert_allclose(np.concatenate([np.asarray(inputs[name]) for inputs, _ in got]), values, rtol=1e-6)
-    actual = np.concatenate([np.asarray(actual) for _, actual in got])[:, :, 0]
+        np.testing.assert_array_equal(np.concatenate([inputs[name] for inputs, _ in got]), values)
+    actual = np.concatenate([actual for _, actual in got])[:, :, 0]
     np.testing.assert_allclose(actual, (some.actual(order) - 100) / 50, rtol=1e-5)
 
 
-@pytest.mark.parametrize("preset", ["seed", "base"])
-def test_the_path_of_other_backends_gives_the_same_batches(windows, preset):
-    some, order = windows(preset), np.array([2, 28, 5])
-    ours = WindowBatches(some, order, batch_size=2, relative=relative)
-    theirs = list(batches(some, batch_size=2, relative=relative, order=order))
-    assert len(ours) == len(theirs) == 2
-    for number, (inputs, actual) in enumerate(theirs):
-        for name, values in ours[number][0].items():
-            np.testing.assert_allclose(values, inputs[name], rtol=1e-6)
-        np.testing.assert_allclose(ours[number][1], actual, rtol=1e-5, atol=1e-6)
+def test_without_an_order_the_windows_come_in_time_order(windows):
+    some = windows("seed")
+    actual = np.concatenate([actual for _, actual in batches(some, batch_size=7, relative=relative)])[:, :, 0]
+    np.testing.assert_allclose(actual, (some.actual(np.arange(30)) - 100) / 50, rtol=1e-5)
 
 
-def test_unknown_values_stay_unknown_in_the_raw_path(small_builder, small_series):
+def test_unknown_values_stay_unknown(small_builder, small_series):
     values = small_series.values.copy()
     values[210] = np.nan
     builder = small_builder("seed", series=type(small_series)(small_series.start, HOUR, small_series.features, values))
     some = Windows(builder, builder.series.start + HOUR * np.arange(205, 215))
     ((inputs, actual),) = batches(some, batch_size=10, relative=relative)
-    assert np.isnan(np.asarray(inputs["context"])).any(axis=(1, 2)).tolist() == [False] * 6 + [True] * 4
-    assert np.isnan(np.asarray(actual)[:, :, 0]).any(axis=1).tolist() == [True] * 6 + [False] * 4
+    assert np.isnan(inputs["context"]).any(axis=(1, 2)).tolist() == [False] * 6 + [True] * 4
+    assert np.isnan(actual[:, :, 0]).any(axis=1).tolist() == [True] * 6 + [False] * 4
+
+
+def test_batches_left_early_leave_no_thread_behind(windows):
+    coming = batches(windows("seed"), batch_size=2, relative=relative)
+    next(coming)
+    coming.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
 
 
 def test_an_epochs_order_depends_on_seed_and_epoch_only():

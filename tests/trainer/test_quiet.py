@@ -13,7 +13,11 @@ def test_native_notes_are_swallowed(capfd):
 
 
 def test_what_was_held_back_is_shown_when_the_block_fails(capfd):
-    with pytest.raises(ImportError), without_native_stderr():
-        os.write(2, b"libfoo.so is missing")
-        raise ImportError
+    def fail():
+        with without_native_stderr():
+            os.write(2, b"libfoo.so is missing")
+            raise ImportError
+
+    with pytest.raises(ImportError):
+        fail()
     assert capfd.readouterr().err == "libfoo.so is missing"
