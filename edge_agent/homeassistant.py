@@ -69,14 +69,6 @@ def discovery(house: HouseSpec, *, form: Literal["device", "single"], prefix: st
     return messages
 
 
-def discovery_topics(house: HouseSpec, *, prefix: str) -> tuple[str, ...]:
-    """Every topic that either form uses; empty retained messages there remove what an earlier configuration announced."""
-    identifier = f"hearthcast_{house.site}"
-    entities = _entities(house, base="", expire_after_s=1)
-    singles = (_single_topic(prefix, identifier, key, entity["platform"]) for key, entity in entities.items())
-    return (_device_topic(prefix, identifier), *singles)
-
-
 def _device_topic(prefix: str, identifier: str) -> str:
     return f"{prefix}/device/{identifier}/config"
 

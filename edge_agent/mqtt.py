@@ -369,6 +369,8 @@ class BrokerLink:
                     self._send_kept(topic)
                 elif number:
                     self._acknowledged[topic] = number
+                    if topic in self._kept and not self._kept[topic].payload:
+                        del self._kept[topic]  # removed from the broker: once is enough
 
     def _refuse(self, topic: str, reason: ReasonCode) -> None:
         if topic not in self.refused:

@@ -23,19 +23,29 @@ class Publisher:
         self.base = base_of(house, settings)
         self.lifetime_s = lifetime_s(settings.forecast_at, step_s=house.step_s)
 
-    def announce(self, forecasters: Sequence[Forecaster]) -> None:
-        """Discovery first, so that entities exist before their states come; then what models there are."""
+    def announce(self, forecasters: Sequence[Forecaster], *, announced_before: Sequence[str]) -> list[str]:
+        """Discovery first, so that entities exist before their states come; then what models there are.
+
+        Args:
+            forecasters: one a target.
+            announced_before: discovery topics of an earlier configuration; those that are no longer used are removed from the broker. (Not simply all
+                topics of the other form: Home Assistant takes an empty message there for a conflict.)
+
+        Returns:
+            The discovery topics used now.
+        """
         settings = self.settings
-        messages = {}
+        messages: dict[str, str] = {}
         if settings.discovery != "off":
             where = {"prefix": settings.discovery_prefix, "base": self.base}
             messages = homeassistant.discovery(self.house, form=settings.discovery, expire_after_s=self.lifetime_s, **where)
-        for topic in homeassistant.discovery_topics(self.house, prefix=settings.discovery_prefix):
-            if topic not in messages:  # an earlier configuration may have announced it
+        for topic in announced_before:
+            if topic not in messages:
                 self.link.publish(topic, b"", retain=True)
         for topic, payload in messages.items():
             self.link.publish(topic, payload, retain=True)
         self.link.publish(f"{self.base}/model", dump(model_payload(self.house, forecasters)), retain=True)
+        return list(messages)
 
     def forecast(self, forecast: Forecast) -> dict[str, Any]:
         """Publish the full series, and the hourly one that entities read; returns the hourly one in canonical units."""

@@ -37,6 +37,8 @@ REPLAY_SAVE_EVERY_S: Final = 1.0
 RETRY_SAVE_S: Final = 10.0
 MOST_UNSAVED: Final = 10_000
 """Steps and forecasts kept in memory while the disk takes none."""
+ANNOUNCED: Final = "announced"
+"""Key of the discovery topics in use, remembered to remove them when the configuration changes."""
 KEEP_READINGS_S: Final = 30 * 86_400.0
 KEEP_STEPS_S: Final = 3 * 365 * 86_400.0
 PRUNE_EVERY_S: Final = 86_400.0
@@ -128,7 +130,8 @@ class Service:
         self.history.open()
         self.history.bind(self.house)
         self._resume()
-        self.publisher.announce(self.forecasters)
+        announced = self.publisher.announce(self.forecasters, announced_before=self.history.state(ANNOUNCED) or [])
+        self.history.save_state(ANNOUNCED, announced)
         self.link.start()
         self.link.attempted.wait(FIRST_CONNECT_S)
         log.info("ready: %s", ", ".join(f"{f.plan.target} by {' '.join(f.identity.values())}" for f in self.forecasters))

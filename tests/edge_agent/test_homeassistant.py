@@ -10,7 +10,7 @@ import pytest
 from edge_agent.contract.baseline import QUANTILE_LEVELS
 from edge_agent.contract.forecast import Forecast, Total
 from edge_agent.contract.schema import parse_house
-from edge_agent.homeassistant import ATTRIBUTES_LIMIT, discovery, discovery_topics, hourly_payload
+from edge_agent.homeassistant import ATTRIBUTES_LIMIT, discovery, hourly_payload
 
 HOUSE = parse_house(
     """
@@ -96,10 +96,6 @@ def test_both_forms_announce_the_same_entities():
     assert {p["unique_id"] for p in singles.values()} == {c["unique_id"] for c in components().values()}
     assert singles["homeassistant/binary_sensor/hearthcast_House-1/problem/config"]["device"] == found().popitem()[1]["device"]
     assert not [p for p in singles.values() if "platform" in p]
-
-
-def test_every_topic_of_either_form_is_known_for_removal():
-    assert set(discovery_topics(HOUSE, prefix="homeassistant")) == {*found("device"), *found("single")}
 
 
 def test_hourly_energy_is_told_in_kwh():

@@ -170,6 +170,22 @@ def test_forecasts_expire_on_the_broker(broker, link_to, watch, eventually):
     assert controller.expiry["out/health"] is None
 
 
+@pytest.mark.broker
+def test_a_removed_topic_is_sent_once(broker, link_to, watch, eventually):
+    watch(broker.port).publish("out/old", "x", retain=True)
+    link = link_to(broker.port, start=False)
+    link.publish("out/old", b"", retain=True)
+    assert "out/old" in link._kept
+    link.start()
+    eventually(link.connected.is_set)
+    settle(link, eventually)
+    assert "out/old" not in link._kept
+    link.stop()
+    controller = watch(broker.port)
+    eventually(lambda: controller.retained.get(STATUS) == "stopped")
+    assert "out/old" not in controller.retained
+
+
 def test_a_value_past_its_lifetime_is_not_sent_again(link_to):
     link = link_to(1, start=False)
     link.publish("out/forecast", "x", retain=True, lifetime_s=0)
@@ -294,6 +310,8 @@ def test_tls_with_an_own_authority(make_broker, link_to, tmp_path, eventually):
     eventually(stranger.attempted.is_set)
     assert "CERTIFICATE_VERIFY_FAILED" in stranger.problem
     stranger.stop()
+    thread = next(t for t in threading.enumerate() if t.name.endswith("-other"))
+    thread.join()
     gc.collect()
 
 

@@ -300,12 +300,18 @@ def test_another_threads_death_ends_the_loop(agent):
 
 
 def test_what_an_earlier_configuration_announced_is_removed(agent):
-    singles = dict(agent(discovery="single").link.published)
-    devices = dict(agent(discovery="device").link.published)
-    topic = "homeassistant/device/hearthcast_home/config"
-    assert singles[topic] == b""
-    assert json.loads(devices[topic])["device"]["name"] == "Hearthcast home"
-    assert all((payload == b"") == ("/device/" not in name) for name, payload in devices.items() if name.startswith("homeassistant/"))
+    announced = {}
+    for form in ("device", "device", "single", "off"):
+        service = agent(discovery=form)
+        announced = [(topic, payload) for topic, payload in service.link.published if topic.startswith("homeassistant/")]
+        if form == "device":
+            assert [(topic, bool(payload)) for topic, payload in announced] == [("homeassistant/device/hearthcast_home/config", True)]
+        elif form == "single":
+            assert announced[0] == ("homeassistant/device/hearthcast_home/config", b"")
+            assert all(payload for _, payload in announced[1:])
+        service.history.close()
+    assert "homeassistant/sensor/hearthcast_home/energy_tomorrow/config" in dict(announced)
+    assert not any(payload for _, payload in announced)
 
 
 def test_two_bundles_for_one_target_are_refused(tmp_path, tiny_bundle):
