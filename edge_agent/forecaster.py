@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +18,11 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 
 from edge_agent.contract.baseline import QUANTILE_LEVELS
-from edge_agent.contract.bundle import Bundle, Golden
+from edge_agent.contract.bundle import Bundle, Golden, Tensor
 from edge_agent.contract.calibration import identity, publish
-from edge_agent.contract.errors import BundleError, DataError
+from edge_agent.contract.errors import BundleError, ConfigError, DataError
 from edge_agent.contract.features import CALENDAR, FeatureBuilder, FeaturePlan, ModelInputs
-from edge_agent.contract.forecast import Forecast, Grade, Total
+from edge_agent.contract.forecast import PUBLISHED_LEVELS, Forecast, Grade, Total
 from edge_agent.contract.localtime import DAY_S, day_bounds, local_date
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.contract.series import Series
@@ -56,18 +58,42 @@ class Model:
             self.session = ort.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
         except Exception as err:  # onnxruntime raises a dozen unrelated types
             raise BundleError(f"{bundle.path}: model.onnx cannot be loaded ({err}): export it again") from err
-        found = {t.name for t in self.session.get_inputs()}, {t.name for t in self.session.get_outputs()}
-        expected = {t.name for t in manifest.inputs}, {t.name for t in manifest.outputs}
-        if found != expected:
-            raise BundleError(f"{bundle.path}: model.onnx has tensors {found}, the manifest says {expected}: export it again")
+        self._check_tensors(self.session.get_inputs(), manifest.inputs)
+        self._check_tensors(self.session.get_outputs(), manifest.outputs)
         self.output_names = [t.name for t in manifest.outputs]
 
+    def _check_tensors(self, found: Sequence[ort.NodeArg], expected: Sequence[Tensor]) -> None:
+        """A dimension that the graph leaves open fits any number; the first, the batch, must be open."""
+        shapes = {t.name: t.shape for t in found if t.type == "tensor(float)"}
+        fits = len(found) == len(expected) and all(
+            len(shapes.get(t.name, ())) == len(t.shape) + 1
+            and not isinstance(shapes[t.name][0], int)
+            and all(d == wanted or not isinstance(d, int) for d, wanted in zip(shapes[t.name][1:], t.shape, strict=True))
+            for t in expected
+        )
+        if not fits:
+            has = ", ".join(f"{t.name} {t.type} {t.shape}" for t in found)
+            raise BundleError(f"{self.bundle.path}: model.onnx has tensors {has}; the manifest says {expected}: export it again")
+
+    @property
+    def has_open_horizon(self) -> bool:
+        """Whether the graph runs at other steps than the one it was trained at."""
+        per_step = [t.shape[1] for t in self.session.get_inputs() if t.name in ("future", "anchor")]
+        return bool(per_step) and not any(isinstance(dimension, int) for dimension in per_step)
+
     def run(self, inputs: ModelInputs) -> tuple[Floats | None, Floats]:
-        """The graph's own output, before calibration: quantiles `(n, horizon, n_levels)` or None, and mean `(n, horizon)`."""
+        """The graph's own output, before calibration: quantiles `(n, horizon, n_levels)` or None, and mean `(n, horizon)`.
+
+        Raises:
+            BundleError: the graph fails on these inputs.
+        """
         parts = []
         for first in range(0, len(inputs.origins), BATCH):
             feed = {name: array[first : first + BATCH] for name, array in inputs.arrays.items()}
-            parts.append(self.session.run(self.output_names, feed))
+            try:
+                parts.append(self.session.run(self.output_names, feed))
+            except Exception as err:  # onnxruntime raises a dozen unrelated types
+                raise BundleError(f"{self.bundle.path}: model.onnx fails ({err}): export it again") from err
         joined = {name: np.concatenate([p[i] for p in parts]).astype(np.float64) for i, name in enumerate(self.output_names)}
         return joined.get("quantiles"), joined["mean"]
 
@@ -87,10 +113,8 @@ class Model:
 
 def golden_run(model: Model, golden: Golden) -> tuple[Floats, Floats]:
     """Published quantiles `(horizon, n_levels)` and mean `(horizon,)` of a golden sample's series."""
-    from zoneinfo import ZoneInfo
-
     plan = model.bundle.manifest.plan.at_step(golden.series.step_s)
-    builder = FeatureBuilder(plan, golden.series, target=golden.target, zone=ZoneInfo(golden.time_zone))
+    builder = FeatureBuilder(plan, golden.series, target=golden.target, zone=ZoneInfo(golden.time_zone), first_origin=golden.origin)
     quantiles, mean = publish(*model.run(builder.inputs(np.array([golden.origin], np.int64))), model.bundle.manifest.calibration, plan)
     return quantiles[0], mean[0]
 
@@ -110,10 +134,9 @@ class Forecaster:
             ConfigError: the house lacks the model's target or a sensor that it names, or has another step than a model that cannot change it.
         """
         self.house, self.model, self.zone = house, model, house.zone
-        if model is not None:
-            self.plan = model.bundle.manifest.plan.at_step(house.step_s)
-        else:
-            self.plan = climatology_plan(house, target or house.targets[0].name)
+        self.plan = climatology_plan(house, target or house.targets[0].name) if model is None else _plan_for(house, model)
+        if target not in (None, self.plan.target):
+            raise ConfigError(f"the model forecasts {self.plan.target!r}, not {target!r}: give another bundle, or none")
         self.sensors = self.plan.sensors(house)
         self.target_sensor = self.sensors[0]
         self.features = tuple(house.sensor(name).feature for name in self.sensors)
@@ -132,9 +155,9 @@ class Forecaster:
             return {"name": "climatology", "version": "1"}
         return {"name": self.model.bundle.manifest.name, "version": self.model.bundle.manifest.version}
 
-    def builder(self, series: Series) -> FeatureBuilder:
-        """Features of `series`, reduced to the sensors that the plan reads."""
-        return FeatureBuilder(self.plan, series.select(self.sensors), target=self.target_sensor, zone=self.zone)
+    def builder(self, series: Series, *, first_origin: int | None = None) -> FeatureBuilder:
+        """Features of `series`, reduced to the sensors that the plan reads, for origins from `first_origin` on."""
+        return FeatureBuilder(self.plan, series.select(self.sensors), target=self.target_sensor, zone=self.zone, first_origin=first_origin)
 
     def batch(self, builder: FeatureBuilder, origins: Ints) -> tuple[Floats, Floats]:
         """Published quantiles `(n, horizon, n_levels)` and mean `(n, horizon)` for many origins, whatever the quality of their inputs."""
@@ -155,13 +178,23 @@ class Forecaster:
         Raises:
             DataError: nothing at all is known of the target yet.
         """
-        builder = self.builder(series.between(origin - self.history_s, origin))
+        history = series.between(origin - self.history_s, origin)
+        builder = self.builder(history, first_origin=origin)
         if builder.known_share(origin, self.target_sensor, self.history_s) == 0.0:
             raise DataError(f"nothing is known of {self.target_sensor!r} yet: waiting for its first full step")
         grade, reasons = self.grade(builder, origin)
-        used = self if grade != "baseline" else Forecaster(self.house, None, target=self.plan.target)
-        used_builder = builder if used is self else used.builder(builder.series)
-        quantiles, mean = used.batch(used_builder, np.array([origin], np.int64))
+        if grade != "baseline":
+            try:
+                return self._issue(builder, origin, issued_at=issued_at, grade=grade, reasons=reasons)
+            except BundleError as err:  # a fault of the model must not cost the forecast
+                reasons = (str(err),)
+        fallback = Forecaster(self.house, None, target=self.plan.target)
+        return fallback._issue(fallback.builder(history, first_origin=origin), origin, issued_at=issued_at, grade="baseline", reasons=reasons)
+
+    def _issue(self, builder: FeatureBuilder, origin: int, *, issued_at: int, grade: Grade, reasons: tuple[str, ...]) -> Forecast:
+        quantiles, mean = self.batch(builder, np.array([origin], np.int64))
+        if not (np.isfinite(quantiles).all() and np.isfinite(mean).all()):
+            raise BundleError(f"the forecast of model {self.identity['name']} is not finite: export it again")
         forecast = Forecast(
             site=self.house.site,
             target=self.plan.target,
@@ -174,11 +207,11 @@ class Forecaster:
             mean=mean[0],
             grade=grade,
             reasons=reasons,
-            model=used.identity,
+            model=self.identity,
             totals={},
             zone=self.zone,
         )
-        return replace(forecast, totals=used.totals(used_builder, forecast)) if self.plan.unit == "Wh" else forecast
+        return replace(forecast, totals=self.totals(builder, forecast)) if self.plan.unit == "Wh" else forecast
 
     def grade(self, builder: FeatureBuilder, origin: int) -> tuple[Grade, tuple[str, ...]]:
         """How good the inputs of a forecast at `origin` are, and why they are not better."""
@@ -203,16 +236,26 @@ class Forecaster:
         forecast totals at held-out origins, because quantiles of a total are not sums of quantiles.
         """
         tomorrow = local_date(forecast.origin - 1, self.zone) + timedelta(days=1)
-        first, last = ((t - forecast.origin) // forecast.step_s for t in day_bounds(tomorrow, self.zone))
+        # a step belongs to the day that it begins on
+        first, last = (-((forecast.origin - t) // forecast.step_s) for t in day_bounds(tomorrow, self.zone))
         horizon = len(forecast.mean)
-        value = float(forecast.mean[max(first, 0) : last].sum())
+        value = float(forecast.mean[first:last].sum())
         if last > horizon:
             _, rest = builder.climatology.filled(builder.series.index(forecast.origin), last, skip=max(first, horizon))
             value += float(np.nan_to_num(rest).sum())
         ratio = self.calibration.total_ratio if self.model is not None else _past_ratio(builder, forecast.origin, horizon, self.plan.quantile_levels)
-        low, middle, high = (value * float(np.interp(level, self.plan.quantile_levels, ratio)) for level in (0.1, 0.5, 0.9))
-        share = (min(last, horizon) - max(first, 0)) / (last - max(first, 0))
-        return {"tomorrow": Total(tomorrow, middle, low, high, max(share, 0.0) if self.model is not None else 0.0)}
+        low, middle, high = (value * float(np.interp(level, self.plan.quantile_levels, ratio)) for level in PUBLISHED_LEVELS)
+        share = max(min(last, horizon) - first, 0) / max(last - first, 1) if self.model is not None else 0.0
+        return {"tomorrow": Total(tomorrow, middle, low, high, share)}
+
+
+def _plan_for(house: HouseSpec, model: Model) -> FeaturePlan:
+    """The model's plan at the house's step."""
+    plan = model.bundle.manifest.plan.at_step(house.step_s)
+    if plan.step_s != model.bundle.manifest.plan.step_s and not model.has_open_horizon:
+        trained = model.bundle.manifest.plan.step_s
+        raise ConfigError(f"this model's graph is fixed to steps of {trained} s, the house has {house.step_s} s: set step = {trained} or train again")
+    return plan
 
 
 def _past_ratio(builder: FeatureBuilder, origin: int, horizon: int, levels: tuple[float, ...]) -> Floats:
