@@ -2,9 +2,12 @@ from dataclasses import replace
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 
 from edge_agent.contract.errors import ConfigError
+from export.convert import convert
+from export.graph import operators
 from trainer.model import Scaling, build_base, build_seed, forecast_loss, scaling_of
 from trainer.presets import HyperParameters, hyper_parameters, plan_for
 from trainer.windows import Span
@@ -188,3 +191,18 @@ def test_a_plan_in_another_order_is_refused(small_builder):
         build_base(replace(plan, context=plan.context[::-1]), TINY)
     with pytest.raises(ConfigError, match="end with its lags"):
         build_base(replace(plan, future=plan.future[::-1]), TINY)
+
+
+@pytest.mark.parametrize(
+    ("preset", "build", "options"),
+    [("base", base, {}), ("base", base, {"target": "living_room", "covariates": ("outdoor_temperature",)}), ("seed", seed, {})],
+)
+def test_a_model_becomes_a_graph_with_one_fused_lstm_that_agrees(small_builder, preset, build, options):
+    builder = small_builder(preset, **options)
+    model, inputs = stirred(build(builder)).model, inputs_at(builder)
+    inputs["context"][:, 5:60, :1] = np.nan
+    graph = convert(model, builder.plan, tuple(model.output_names)).graph.SerializeToString()
+    assert operators(graph)["LSTM"] == 1
+    ours = onnxruntime.InferenceSession(graph).run(model.output_names, inputs)
+    for graphs, keras_s in zip(ours, model.predict(inputs, verbose=0) if len(ours) > 1 else [model.predict(inputs, verbose=0)], strict=True):
+        np.testing.assert_allclose(graphs, keras_s, rtol=1e-4, atol=1e-3)
