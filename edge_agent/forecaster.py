@@ -188,6 +188,8 @@ class Forecaster:
                 return self._issue(builder, origin, issued_at=issued_at, grade=grade, reasons=reasons)
             except BundleError as err:  # a fault of the model must not cost the forecast
                 reasons = (str(err),)
+        if self.model is None:
+            return self._issue(builder, origin, issued_at=issued_at, grade=grade, reasons=reasons)
         fallback = Forecaster(self.house, None, target=self.plan.target)
         return fallback._issue(fallback.builder(history, first_origin=origin), origin, issued_at=issued_at, grade="baseline", reasons=reasons)
 
