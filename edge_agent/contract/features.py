@@ -80,13 +80,15 @@ class FeaturePlan:
     """Channels of the input `future`, in order."""
     anchored: bool = False
     """Whether the model also reads `anchor` (rolling-climatology quantiles and mean) and `scale` (28-day mean)."""
+    daily_length: int = 0
+    """Days before the origin whose means the model reads as the input `daily`: how the level moves from day to day. 0: no such input."""
     quantile_levels: tuple[float, ...] = QUANTILE_LEVELS
 
     def __post_init__(self) -> None:
-        for key in ("step_s", "horizon", "context_step_s", "context_length"):
+        for key, least in (("step_s", 1), ("horizon", 1), ("context_step_s", 1), ("context_length", 1), ("daily_length", 0)):
             value = getattr(self, key)
-            if type(value) is not int or value <= 0:
-                raise ConfigError(f"feature plan: {key} is {value!r}: a whole number above 0 is expected; train again")
+            if type(value) is not int or value < least:
+                raise ConfigError(f"feature plan: {key} is {value!r}: a whole number of at least {least} is expected; train again")
         if max(self.step_s, self.context_step_s) % min(self.step_s, self.context_step_s):
             raise ConfigError(
                 f"a model with context steps of {self.context_step_s} s cannot run on steps of {self.step_s} s: one must divide the other"
@@ -117,7 +119,7 @@ class FeaturePlan:
     def history_s(self) -> int:
         """Seconds of history before the origin that one forecast looks at."""
         lags_s = MAX_LAG_S + DAY_S if set(self.future) & set(LAGS) else 0
-        return max(self.context_s, lags_s, (YARDSTICK.days_back + 1) * DAY_S if self.anchored else 0)
+        return max(self.context_s, lags_s, self.daily_length * DAY_S, (YARDSTICK.days_back + 1) * DAY_S if self.anchored else 0)
 
     @property
     def unit(self) -> str:
@@ -129,6 +131,8 @@ class FeaturePlan:
         shapes: dict[str, tuple[int, ...]] = {"context": (self.context_length, len(self.context))}
         if self.future:
             shapes["future"] = (self.horizon, len(self.future))
+        if self.daily_length:
+            shapes["daily"] = (self.daily_length,)
         if self.anchored:
             shapes["anchor"] = (self.horizon, len(self.quantile_levels) + 1)
             shapes["scale"] = (1,)
@@ -169,6 +173,7 @@ class FeaturePlan:
         """Every input channel in order, with its unit, for the manifest."""
         rows = [{"input": "context", "name": n, "unit": self._unit_of(n)} for n in self.context]
         rows += [{"input": "future", "name": n, "unit": self._unit_of(n)} for n in self.future]
+        rows += [{"input": "daily", "name": f"mean_{days}d_ago", "unit": self.unit} for days in range(self.daily_length, 0, -1)]
         if self.anchored:
             rows += [{"input": "anchor", "name": f"q{level:g}", "unit": self.unit} for level in self.quantile_levels]
             rows += [{"input": "anchor", "name": "mean", "unit": self.unit}, {"input": "scale", "name": "mean_28d", "unit": self.unit}]
@@ -253,6 +258,8 @@ class FeatureBuilder:
         arrays = {"context": self._context(origins)}
         if plan.future:
             arrays["future"] = self._future(origins)
+        if plan.daily_length:
+            arrays["daily"] = self._daily(origins)
         if plan.anchored:
             arrays["anchor"] = self.anchors(origins) if anchors is None else anchors
             arrays["scale"] = self.scales(origins)
@@ -270,6 +277,12 @@ class FeatureBuilder:
         means, _ = self._target_means.means(edges)
         floor = MIN_SCALE_W * self.plan.step_s / 3600
         return np.fmax(means[:, :, 0], floor).astype(np.float32)
+
+    def _daily(self, origins: Ints) -> Float32s:
+        """The target's mean per step in each of the last spans of 24 hours, the oldest first, float32 `(n, daily_length)`; NaN unknown."""
+        edges = origins[:, None] + DAY_S * np.arange(-self.plan.daily_length, 1)
+        means, known = self._target_means.means(edges)
+        return np.where(known[..., 0] >= MIN_KNOWN_SHARE, means[..., 0], np.nan).astype(np.float32)
 
     def known_share(self, origin: int, sensor: str, seconds: int) -> float:
         """Share of the `seconds` before `origin` for which `sensor` is known."""

@@ -27,7 +27,10 @@ EVERYTHING = ("target", "sensor:kitchen", *(f"role:{role}" for role in ROLES), *
 
 def plan(step_s=600, *, context_step_s=1800, days=7, context=EVERYTHING, future=FUTURE, anchored=True, horizon_days=1):
     horizon = horizon_days * DAY // step_s
-    return FeaturePlan("energy", "energy", step_s, horizon, context_step_s, days * DAY // context_step_s, context, future, anchored=anchored)
+    length = days * DAY // context_step_s
+    return FeaturePlan(
+        "energy", "energy", step_s, horizon, context_step_s, length, context, future, anchored=anchored, daily_length=20 if anchored else 0
+    )
 
 
 def history(days=30, *, step_s=600, seed=0, gaps=0.1, start=MONDAY):
@@ -344,3 +347,13 @@ def test_a_plan_names_the_sensors_that_it_reads_the_target_first():
         plan().sensors(house)
     with pytest.raises(ConfigError, match="target 'warmth' of house 'h' is indoor_temperature, the model forecasts energy"):
         replace(plan(context=("target",)), target="warmth").sensors(house)
+
+
+def test_daily_means_run_back_from_the_origin_and_a_day_is_known_when_half_of_it_is():
+    values = np.repeat([[10.0], [20.0], [30.0]], 24, axis=0)
+    values[24 : 24 + 12] = NAN  # half of the second day
+    values[48 : 48 + 13] = NAN  # more than half of the third
+    series = Series(MONDAY, 3600, FEATURES[:1], values)
+    which = replace(plan(3600, context=("target",), future=()), daily_length=4)
+    daily = builder(which, series).inputs(np.array([series.end])).arrays["daily"]
+    np.testing.assert_array_equal(daily, np.array([[NAN, 10.0, 20.0, NAN]], np.float32))
