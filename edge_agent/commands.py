@@ -35,6 +35,7 @@ def run(options: Namespace) -> Iterator[str]:
         client_id=settings.broker.client_id or f"hearthcast-{house.site}",
         status_topic=f"{base_of(house, settings)}/status",
         subscriptions=subscriptions(house, settings),
+        keep_session=not settings.replay_clock,  # what an earlier replay left over would set the clock to its end
         lossless=settings.replay_clock,
     )
     service = Service(house, settings, forecasters=load_forecasters(house, settings), history=History(settings.state_dir / HISTORY), link=link)

@@ -52,6 +52,7 @@ def examine(house: HouseSpec, settings: Settings, *, history_path: Path, seconds
         client_id=f"hearthcast-{house.site}-doctor",
         status_topic=None,
         subscriptions=[*decoder.topics, devices_topic],
+        keep_session=False,
     )
     link.start()
     try:

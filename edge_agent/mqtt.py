@@ -71,20 +71,28 @@ class BrokerLink:
     """A connection that comes back by itself; `start()` and `stop()` frame its life, all other methods may be called between them at any time."""
 
     def __init__(
-        self, settings: BrokerSettings, *, client_id: str, status_topic: str | None, subscriptions: Sequence[str], lossless: bool = False
+        self,
+        settings: BrokerSettings,
+        *,
+        client_id: str,
+        status_topic: str | None,
+        subscriptions: Sequence[str],
+        keep_session: bool = True,
+        lossless: bool = False,
     ) -> None:
         """Prepare; nothing is opened.
 
         Args:
             settings: where the broker is and how to log in.
-            client_id: the same at every start, so that the broker keeps the session.
-            status_topic: holds `online`, `offline` (the last will) or `stopped`; None for a visitor, who has no session either.
+            client_id: the same at every start, because the broker knows the session by it.
+            status_topic: holds `online`, `offline` (the last will) or `stopped`; None for a visitor.
             subscriptions: topics to read, QoS 1.
+            keep_session: let the broker keep messages for an hour while this program is away.
             lossless: never drop, neither what comes nor what goes: hold the broker back and wait for it.
         """
         self.settings, self.client_id, self.status_topic = settings, client_id, status_topic
         self.subscriptions = [(topic, 1) for topic in subscriptions]
-        self.lossless = lossless
+        self.keep_session, self.lossless = keep_session, lossless
         self.attempted = threading.Event()
         """Set once the first connect attempt has ended, well or badly."""
         self.connected = threading.Event()
@@ -221,8 +229,7 @@ class BrokerLink:
     # paho's side
 
     def _new_client(self, version: MQTTProtocolVersion) -> Client:
-        has_session = self.status_topic is not None
-        clean_session = None if version == MQTTProtocolVersion.MQTTv5 else not has_session
+        clean_session = None if version == MQTTProtocolVersion.MQTTv5 else not self.keep_session
         client = Client(CallbackAPIVersion.VERSION2, client_id=self.client_id, clean_session=clean_session, protocol=version, manual_ack=True)
         if self.settings.username is not None:
             client.username_pw_set(self.settings.username, self.settings.password)
@@ -240,10 +247,11 @@ class BrokerLink:
     def _open(self, client: Client) -> None:
         settings = self.settings
         options: dict[str, Any] = {}
-        if client.protocol == MQTTProtocolVersion.MQTTv5 and self.status_topic is not None:
-            # Mosquitto 2.0 does not save a session that was opened with a clean start, whatever its expiry
-            session = _properties(PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S, ReceiveMaximum=RECEIVE_MAXIMUM)
-            options = {"clean_start": False, "properties": session}
+        if client.protocol == MQTTProtocolVersion.MQTTv5:
+            expiry_s = SESSION_EXPIRY_S if self.keep_session else 0
+            options = {"properties": _properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry_s, ReceiveMaximum=RECEIVE_MAXIMUM)}
+            if self.keep_session:  # Mosquitto 2.0 does not save a session that was opened with a clean start, whatever its expiry
+                options["clean_start"] = False
         client.connect_async(settings.host, settings.port, keepalive=KEEPALIVE_S, **options)
         client.loop_start()
 

@@ -69,9 +69,9 @@ def link_to():
     """Opens links and closes them."""
     links = []
 
-    def open_one(port, *, subscriptions=("in/#",), client_id="hearthcast-house", lossless=False, start=True, **settings):
-        broker = BrokerSettings(port=port, **settings)
-        link = BrokerLink(broker, client_id=client_id, status_topic=STATUS, subscriptions=subscriptions, lossless=lossless)
+    def open_one(port, *, client_id="hearthcast-house", start=True, keep_session=True, lossless=False, **settings):
+        how = {"keep_session": keep_session, "lossless": lossless}
+        link = BrokerLink(BrokerSettings(port=port, **settings), client_id=client_id, status_topic=STATUS, subscriptions=("in/#",), **how)
         if start:
             link.start()
             links.append(link)
@@ -205,6 +205,20 @@ def test_the_broker_keeps_messages_while_the_agent_restarts(broker, link_to, wat
     link.stop()
     controller.publish("in/x", "while away")
     assert link_to(broker.port).get(20).payload == b"while away"
+
+
+@pytest.mark.broker
+def test_without_a_session_a_run_begins_anew(broker, link_to, watch, eventually):
+    controller = watch(broker.port)
+    link = link_to(broker.port, keep_session=False)
+    eventually(lambda: controller.retained.get(STATUS) == "online")
+    link.stop()
+    eventually(lambda: controller.retained.get(STATUS) == "stopped")
+    controller.publish("in/x", "while away")
+    successor = link_to(broker.port, keep_session=False)
+    eventually(lambda: controller.retained.get(STATUS) == "online")
+    controller.publish("in/x", "now")
+    assert successor.get(20).payload == b"now"
 
 
 @pytest.mark.broker
