@@ -90,8 +90,8 @@ def trials(run: Run) -> Iterator[tuple[str, ModelInputs]]:
         real = sample.inputs(run.plan, picked)
         yield "real" if len(run.samples) == 1 else f"real ({i + 1})", real
         if i == 0:
-            yield "gappy", _forgotten(real, run.plan, lambda array: _gaps(array.shape, dice))
-            yield "unknown", _forgotten(real, run.plan, lambda array: np.ones(array.shape, np.bool_))
+            yield "gappy", _forgotten(real, run.plan, lambda shape: _gaps(shape, dice))
+            yield "unknown", _forgotten(real, run.plan, lambda shape: np.ones(shape, np.bool_))
             random = _random(real, dice)
             yield "random", random
             if run.plan.anchored:
@@ -99,7 +99,7 @@ def trials(run: Run) -> Iterator[tuple[str, ModelInputs]]:
 
 
 def _gaps(shape: tuple[int, ...], dice: np.random.Generator) -> Bools:
-    """A stretch of every window in each channel at random times, and some channels altogether."""
+    """A stretch of every window in each channel at random times, and some channels altogether; `shape` is (n, length, channels)."""
     n, length, channels = shape
     start = dice.uniform(-GAP_SHARE, 1.0, (n, 1, channels)) * length
     position = np.arange(length)[None, :, None]
@@ -108,22 +108,25 @@ def _gaps(shape: tuple[int, ...], dice: np.random.Generator) -> Bools:
     return gaps
 
 
-def _forgotten(inputs: ModelInputs, plan: FeaturePlan, unknown: Callable[[Float32s], Bools]) -> ModelInputs:
+def _forgotten(inputs: ModelInputs, plan: FeaturePlan, unknown: Callable[[tuple[int, ...]], Bools]) -> ModelInputs:
     """NaN where `unknown` says so, in the channels that can be unknown: all but calendar and lead; anchor and scale always have a value."""
     arrays = dict(inputs.arrays)
-    for name, channels in (("context", plan.context), ("future", plan.future)):
-        if channels:
+    for name, channels in (("context", plan.context), ("future", plan.future), ("daily", ("target",))):
+        if name in arrays:
             measured = np.array([channel not in (*CALENDAR, "lead") for channel in channels])
-            arrays[name] = np.where(unknown(arrays[name]) & measured, np.float32(np.nan), arrays[name])
+            by_channel = arrays[name].reshape(len(inputs.origins), -1, len(channels))
+            changed = np.where(unknown(by_channel.shape) & measured, np.float32(np.nan), by_channel)
+            arrays[name] = changed.reshape(arrays[name].shape)
     return replace(inputs, arrays=arrays)
 
 
 def _random(inputs: ModelInputs, dice: np.random.Generator) -> ModelInputs:
     """Noise with three times the spread of each channel of the real windows; anchors and scales of houses e times smaller and larger."""
     arrays = dict(inputs.arrays)
-    for name in sorted({"context", "future"} & set(arrays)):
+    for name in sorted({"context", "daily", "future"} & set(arrays)):
         filled = np.nan_to_num(arrays[name])
-        mean, spread = filled.mean(axis=(0, 1)), filled.std(axis=(0, 1))
+        over = tuple(range(filled.ndim - 1))
+        mean, spread = filled.mean(axis=over), filled.std(axis=over)
         arrays[name] = (mean + 3.0 * (spread + 1e-3) * dice.standard_normal(filled.shape)).astype(np.float32)
     for name in sorted({"anchor", "scale"} & set(arrays)):
         factor = np.exp(dice.standard_normal((len(inputs.origins),) + (1,) * (arrays[name].ndim - 1)))

@@ -37,6 +37,7 @@ def test_graph_has_the_plans_tensors_with_free_batch_and_horizon(converted):
     assert shapes == {
         "context": ["batch", 24, 5],
         "future": ["batch", "horizon", 5],
+        "daily": ["batch", 3],
         "anchor": ["batch", "horizon", 10],
         "scale": ["batch", 1],
         "quantiles": ["batch", "horizon", 9],
@@ -53,7 +54,7 @@ def test_lstm_is_one_fused_node_of_opset_17(converted):
 
 def test_masked_unknown_values_stay_masked(converted):
     """tf2onnx's own Select multiplies by a mask, and NaN times zero is NaN."""
-    assert operators(converted)["Where"] == 2
+    assert operators(converted)["Where"] == 3
 
 
 def test_sequential_model_converts_like_keras():

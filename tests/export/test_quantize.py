@@ -45,7 +45,7 @@ def test_int8_graph_runs_on_the_agents_code_and_is_near(full, converted, run):
 
 
 def test_graph_that_loses_more_than_allowed_is_refused(full, run):
-    verdict = judge(full, Shifted(full, 5.0), run)
+    verdict = judge(full, Shifted(full, 50.0), run)
     assert not verdict.kept
     assert "loss is allowed" in verdict.text
 

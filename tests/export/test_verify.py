@@ -71,6 +71,7 @@ def test_gaps_never_touch_calendar_anchor_or_scale(run):
     trial = dict(trials(run))
     unknown = trial["unknown"].arrays
     assert np.isnan(unknown["context"][:, :, :2]).all()
+    assert np.isnan(unknown["daily"]).all()
     assert np.isfinite(unknown["context"][:, :, 2:]).all()
     assert np.isfinite(unknown["anchor"]).all()
     assert np.isnan(trial["gappy"].arrays["context"]).any()
