@@ -178,3 +178,7 @@ def _farewell(console: Console, folder: Folder, bundle: Path, *, seconds: float)
         places["MLflow"] = f"mlflow ui --backend-store-uri {folder.tracking_uri}"
     for name, place in places.items():
         console.print(f"{name:>15}  {place}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

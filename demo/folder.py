@@ -85,8 +85,8 @@ class Folder:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What child processes need to write here and nowhere else, and to write as they would to the user's terminal."""
-        columns = str(min(shutil.get_terminal_size((120, 40)).columns, 140))
+        """What child processes need to write here and nowhere else, at once, and in lines of a readable length where there is no terminal."""
+        columns = str(shutil.get_terminal_size((120, 40)).columns or 120)
         return {"XDG_CONFIG_HOME": str(self.path / "config"), "PYTHONUNBUFFERED": "1", "COLUMNS": columns}
 
     def log(self, name: str) -> Path:

@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -38,7 +39,7 @@ def run_program(module: str, arguments: Sequence[object], *, log: Path, environm
 
 def _start_visible(module: str, arguments: Sequence[object], environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
     """The process, and a file descriptor to read what it writes from: a terminal's where we write to one, else a pipe's."""
-    reader, writer = pty.openpty() if sys.stdout.isatty() else os.pipe()
+    reader, writer = _terminal_like_ours() if sys.stdout.isatty() else os.pipe()
     command = [sys.executable, "-m", module, *map(str, arguments)]
     try:
         process = subprocess.Popen(
@@ -47,6 +48,14 @@ def _start_visible(module: str, arguments: Sequence[object], environment: Mappin
     finally:
         os.close(writer)
     return process, reader
+
+
+def _terminal_like_ours() -> tuple[int, int]:
+    """Both ends of a terminal as large as the one we write to."""
+    reader, writer = pty.openpty()
+    size = os.get_terminal_size(sys.stdout.fileno())
+    termios.tcsetwinsize(writer, (size.lines, size.columns))
+    return reader, writer
 
 
 def _copy(output: int, log: BinaryIO) -> None:

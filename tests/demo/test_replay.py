@@ -5,7 +5,6 @@ from itertools import groupby
 import numpy as np
 import pytest
 
-from demo.broker import embedded_broker
 from demo.replay import CLOSING_S, Connection, messages, replay
 from demo.simulate import simulate_house, simulated_house
 from edge_agent.contract.errors import ServiceError
@@ -44,13 +43,6 @@ name = "noise"
 role = "other"
 topic = "random/number"
 """
-
-
-@pytest.fixture
-def embedded(tmp_path):
-    """An embedded broker."""
-    with embedded_broker(tmp_path / "broker.log") as broker:
-        yield broker
 
 
 def house_and_series(values):
