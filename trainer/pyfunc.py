@@ -1,13 +1,15 @@
 """The MLflow pyfunc model: a table of raw sensor rows in, the forecast out. MLflow keeps a copy of this file and runs it to load the model.
 
 Where it is loaded (a notebook, a server, a Spark worker) only the packages named in `requirements` are needed; our own code travels with the model.
-Under Spark give each worker whole tables, since a forecast needs days of rows at once:
-`table.groupBy("house").applyInPandas(lambda rows: mlflow.pyfunc.load_model(uri).predict(rows), schema)`, PYSPARK_PYTHON being this Python.
+Under Spark a forecast needs days of rows at once, so give each worker whole tables, PYSPARK_PYTHON being this Python: either
+`table.groupBy("house").applyInPandas(lambda rows: mlflow.pyfunc.load_model(uri).predict(rows), schema)`, or, with one row for each house whose cells
+are arrays, `mlflow.pyfunc.spark_udf(spark, uri, result_type="time array<string>, mean array<double>, p10 array<double>", env_manager="local")`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -58,16 +60,22 @@ class HouseForecaster(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
             context: unused.
             model_input: raw rows, ascending: `time` (ISO text or timestamps, on the house's table clock or with an offset) and the columns of the
                 house's tables in their units. Columns but the target's may be missing, values may be; more days than the context are better.
+                Or one row for each of many such tables, each cell the array of a column.
             params: unused.
 
         Returns:
             A row for each step of the horizon: `time` (start of the step, house's zone), `mean`, `p10` … `p90`, in the target's canonical unit
-            (energy: Wh in the step).
+            (energy: Wh in the step). Of many tables: a row for each, each cell an array over the horizon, `time` as ISO text.
 
         Raises:
             DataError: times cannot be read, or the target is known for less than half of what the model looks at.
         """
-        series = raw_series(self.house, model_input)
+        if len(model_input) and TIME in model_input and isinstance(model_input[TIME].iloc[0], (list, tuple, np.ndarray)):
+            return pd.DataFrame([as_arrays(self._forecast(table)) for table in tables_in(model_input)])
+        return self._forecast(model_input)
+
+    def _forecast(self, rows: pd.DataFrame) -> pd.DataFrame:
+        series = raw_series(self.house, rows)
         sensor = self.house.target(self.plan.target).sensor
         builder = FeatureBuilder(self.plan, series, target=sensor, zone=self.house.zone)
         origin = end_of_known(builder, sensor)
@@ -78,6 +86,18 @@ class HouseForecaster(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     def _run(self, builder: FeatureBuilder, origin: int) -> list[npt.NDArray[np.float64]]:
         outputs = self.model.predict_on_batch(builder.inputs(np.array([origin], np.int64)).arrays)
         return [np.asarray(value, np.float64) for value in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+
+
+def tables_in(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The table that each row holds as arrays; a column that is null is left out."""
+    for _, row in rows.iterrows():
+        yield pd.DataFrame({name: list(cell) for name, cell in row.items() if isinstance(cell, (list, tuple, np.ndarray))})
+
+
+def as_arrays(forecast: pd.DataFrame) -> dict[str, Any]:
+    """One forecast as the cells of one row."""
+    cells = {name: column.to_numpy() for name, column in forecast.items()}
+    return {**cells, TIME: [time.isoformat() for time in forecast[TIME]]}
 
 
 def raw_series(house: HouseSpec, rows: pd.DataFrame) -> Series:

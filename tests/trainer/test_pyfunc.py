@@ -99,6 +99,16 @@ def test_times_and_numbers_of_any_type_give_the_same(model, rows):
     assert len(model.predict(rows.assign(use=rows["use"].round().astype(int)))) == 24
 
 
+def test_many_tables_come_as_arrays_and_so_do_their_forecasts(model, rows):
+    shorter = rows.iloc[:-5]
+    cells = [{name: table[name].to_numpy() for name in ("time", "use", "living")} | {"outdoor": None} for table in (rows, shorter)]
+    forecasts = model.predict(pd.DataFrame(cells))
+    assert len(forecasts) == 2
+    alone = model.predict(shorter[["time", "use", "living"]])
+    assert forecasts["p90"].iloc[1].tolist() == pytest.approx(alone["p90"].tolist())
+    assert forecasts["time"].iloc[1][0] == alone["time"].iloc[0].isoformat()
+
+
 def test_missing_sensor_column_is_masked(model, rows):
     forecast = model.predict(rows[["time", "use"]])
     assert np.isfinite(forecast.drop(columns="time").to_numpy()).all()
