@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from edge_agent.contract.errors import ConfigError
-from edge_agent.contract.schema import TableReader
+from edge_agent.contract.toml_table import TableReader
 
 Discovery = Literal["device", "single", "off"]
 

@@ -5,177 +5,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import os
 import tempfile
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_agent.contract import signing
-from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.errors import BundleError, ConfigError, DataError, SignatureError
 from edge_agent.contract.features import FeaturePlan
+from edge_agent.contract.manifest import MANIFEST, TRAINER_HINT, Manifest, sha256
 from edge_agent.contract.schema import ROLES, Feature
 from edge_agent.contract.series import Series
 
-SCHEMA_VERSION: Final = 1
-MODEL, GOLDEN, MANIFEST, SIGNATURE = "model.onnx", "golden.npz", "manifest.json", "manifest.sig"
+MODEL, GOLDEN, SIGNATURE = "model.onnx", "golden.npz", "manifest.sig"
 MAX_FILE_BYTES: Final = 64 * 2**20
-TRAINER_HINT: Final = "copy the bundle again, or export it again"
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """Name, shape (without the batch axis) and dtype of one model input or output."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-
-
-@dataclass(frozen=True, eq=False)
-class Manifest:
-    """What a bundle says of itself."""
-
-    name: str
-    """Of the model, such as `base` or the site's name."""
-    version: str
-    created_at: str
-    """ISO 8601, UTC."""
-    plan: FeaturePlan
-    calibration: Calibration
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    training: dict[str, Any]
-    """Houses, first and last time, data fingerprint."""
-    scores: dict[str, Any]
-    """Backtest scores beside the baselines."""
-    versions: dict[str, str]
-    """Libraries that made it."""
-    git_commit: str
-    mlflow_run_id: str
-    features: tuple[dict[str, str], ...]
-    """Every input channel in order, with its unit (`FeaturePlan.describe`)."""
-    files: dict[str, str]
-    """sha256 by file name."""
-    schema_version: int = SCHEMA_VERSION
-
-    def to_json(self) -> bytes:
-        """The bytes of manifest.json: canonical, and holding their own sha256."""
-        body = {
-            "schema_version": self.schema_version,
-            "name": self.name,
-            "version": self.version,
-            "created_at": self.created_at,
-            "target": self.plan.target,
-            "unit": self.plan.unit,
-            "step_s": self.plan.step_s,
-            "context_length": self.plan.context_length,
-            "horizon": self.plan.horizon,
-            "quantile_levels": list(self.plan.quantile_levels),
-            "plan": self.plan.to_dict(),
-            "features": list(self.features),
-            "inputs": [_tensor_json(t) for t in self.inputs],
-            "outputs": [_tensor_json(t) for t in self.outputs],
-            "calibration": self.calibration.to_dict(),
-            "training": self.training,
-            "scores": self.scores,
-            "versions": self.versions,
-            "git_commit": self.git_commit,
-            "mlflow_run_id": self.mlflow_run_id,
-            "files": self.files,
-        }
-        return _canonical({**body, "manifest_sha256": _sha256(_canonical(body))})
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Manifest:
-        """The inverse of `to_json`.
-
-        Raises:
-            BundleError: not the bytes that `to_json` wrote, or written by another schema version.
-        """
-        try:
-            body = json.loads(data)
-            version = body["schema_version"]
-        except (ValueError, KeyError, TypeError, RecursionError) as err:
-            raise BundleError(f"{MANIFEST} is damaged ({err!r}): {TRAINER_HINT}") from err
-        if version != SCHEMA_VERSION:
-            raise BundleError(f"{MANIFEST} has schema_version {version!r}, this version reads {SCHEMA_VERSION}: upgrade the agent, or export again")
-        if not _is_intact(body, data):
-            raise BundleError(f"{MANIFEST} does not match its own checksum: {TRAINER_HINT}")
-        try:
-            manifest = cls._from_body(body)
-        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as err:
-            raise BundleError(f"{MANIFEST} is not of the expected form ({err}): export the bundle again with this version") from err
-        if manifest.to_json() != data:
-            raise BundleError(f"{MANIFEST} holds keys that this version does not know, or that contradict each other: export the bundle again")
-        return manifest
-
-    @classmethod
-    def _from_body(cls, body: dict[str, Any]) -> Manifest:
-        for key, kind in BODY_TYPES.items():
-            if type(body[key]) is not kind:
-                raise TypeError(f"{key} is {body[key]!r}: a {kind.__name__} is expected")
-        manifest = cls(
-            plan=FeaturePlan.from_dict(body["plan"]),
-            calibration=Calibration.from_dict(body["calibration"]),
-            inputs=tuple(Tensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in body["inputs"]),
-            outputs=tuple(Tensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in body["outputs"]),
-            features=tuple(body["features"]),
-            **{key: body[key] for key in BODY_TYPES},
-        )
-        manifest._check()
-        return manifest
-
-    def _check(self) -> None:
-        """Plan, tensors, channels and calibration must tell of one model.
-
-        Raises:
-            ValueError: they do not.
-        """
-        plan, n_levels = self.plan, len(self.plan.quantile_levels)
-        inputs = {Tensor(name, shape, "float32") for name, shape in plan.input_shapes().items()}
-        mean, quantiles = Tensor("mean", (plan.horizon,), "float32"), Tensor("quantiles", (plan.horizon, n_levels), "float32")
-        if set(self.inputs) != inputs or len(self.inputs) != len(inputs):
-            raise ValueError(f"inputs are {self.inputs}, its plan makes {inputs}")
-        if set(self.outputs) not in ({mean}, {mean, quantiles}) or len(set(self.outputs)) != len(self.outputs):
-            raise ValueError(f"outputs are {self.outputs}: {mean}, alone or with {quantiles}, is expected")
-        if list(self.features) != plan.describe():
-            raise ValueError("features are not the channels of its plan")
-        if self.calibration.read_levels.shape[1] != n_levels or (quantiles not in self.outputs and self.calibration.residuals is None):
-            raise ValueError("calibration is for other outputs")
-
-
-BODY_TYPES: Final[dict[str, type]] = {
-    "name": str,
-    "version": str,
-    "created_at": str,
-    "training": dict,
-    "scores": dict,
-    "versions": dict,
-    "git_commit": str,
-    "mlflow_run_id": str,
-    "files": dict,
-    "schema_version": int,
-}
-"""Keys of manifest.json that are fields of Manifest as they stand."""
-
-
-def _is_intact(body: dict[str, Any], data: bytes) -> bool:
-    """Whether `data` are the bytes that were written for `body`."""
-    bare = {key: value for key, value in body.items() if key != "manifest_sha256"}
-    try:
-        return _canonical(body) == data and body.get("manifest_sha256") == _sha256(_canonical(bare))
-    except ValueError:  # a number that is not finite: nobody writes one
-        return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +118,7 @@ def write_bundle(path: Path, manifest: Manifest, *, model: bytes, golden: Golden
         ConfigError: no readable signing key.
     """
     files = {MODEL: model, GOLDEN: golden.to_bytes()}
-    data = replace(manifest, files={name: _sha256(content) for name, content in files.items()}).to_json()
+    data = replace(manifest, files={name: sha256(content) for name, content in files.items()}).to_json()
     files[MANIFEST] = data
     if sign_key is not None:
         files[SIGNATURE] = signing.sign(data, signing.load_key(sign_key))
@@ -319,18 +169,24 @@ def read_bundle(path: Path, *, trusted: dict[bytes, str] | None = None, allow_un
     if MANIFEST not in contents:
         raise BundleError(f"{path} is no bundle: {MANIFEST} is missing")
     signer = _check_signature(path, contents, trusted=trusted, allow_unsigned=allow_unsigned)
-    manifest = Manifest.from_json(contents[MANIFEST])
-    expected = {MANIFEST, *manifest.files} | ({SIGNATURE} & set(contents))
-    for name in sorted(expected ^ set(contents)):
-        raise BundleError(f"{path}: {name} is {'missing' if name in expected else 'not part of the bundle'}: {TRAINER_HINT}")
-    for name, digest in manifest.files.items():
-        if _sha256(contents[name]) != digest:
-            raise BundleError(f"{path}: {name} does not match the manifest's sha256: {TRAINER_HINT}")
-    if not {MODEL, GOLDEN} <= set(manifest.files):
-        raise BundleError(f"{path}: {MODEL} or {GOLDEN} is missing: {TRAINER_HINT}")
-    golden = Golden.from_bytes(contents[GOLDEN])
-    golden.check(manifest.plan)
+    try:
+        manifest = Manifest.from_json(contents[MANIFEST])
+        _check_files(contents, manifest)
+        golden = Golden.from_bytes(contents[GOLDEN])
+        golden.check(manifest.plan)
+    except BundleError as err:
+        raise BundleError(f"{path}: {err}") from err
     return Bundle(path, manifest, contents[MODEL], golden, signer)
+
+
+def _check_files(contents: dict[str, bytes], manifest: Manifest) -> None:
+    """See that the folder holds the manifest's files, untouched, and nothing else."""
+    expected = {MODEL, GOLDEN, MANIFEST, *manifest.files} | ({SIGNATURE} & set(contents))
+    for name in sorted(expected ^ set(contents)):
+        raise BundleError(f"{name} is {'missing' if name in expected else 'not part of the bundle'}: {TRAINER_HINT}")
+    for name in sorted(expected - {MANIFEST, SIGNATURE}):
+        if sha256(contents[name]) != manifest.files.get(name):
+            raise BundleError(f"{name} does not match the manifest's sha256: {TRAINER_HINT}")
 
 
 def _check_signature(path: Path, contents: dict[str, bytes], *, trusted: dict[bytes, str] | None, allow_unsigned: bool) -> str | None:
@@ -371,18 +227,6 @@ def _sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _canonical(body: dict[str, Any]) -> bytes:
-    return (json.dumps(body, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _tensor_json(tensor: Tensor) -> dict[str, Any]:
-    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
 
 
 def shipped_bundle() -> Path | None:

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from edge_agent.contract import bundle as module
 from edge_agent.contract import signing
 from edge_agent.contract.baseline import QUANTILE_LEVELS
-from edge_agent.contract.bundle import GOLDEN, MANIFEST, MODEL, SIGNATURE, Golden, Manifest, Tensor, read_bundle, write_bundle
+from edge_agent.contract.bundle import GOLDEN, MODEL, SIGNATURE, Golden, read_bundle, write_bundle
 from edge_agent.contract.calibration import fit_calibration, identity
 from edge_agent.contract.errors import BundleError, ConfigError, SignatureError
 from edge_agent.contract.features import FeaturePlan
+from edge_agent.contract.manifest import MANIFEST, Manifest, Tensor
 from edge_agent.contract.schema import Feature
 from edge_agent.contract.series import Series
 
@@ -168,6 +169,16 @@ def test_a_truncated_file_is_refused_by_name(path, name, kept):
 def test_a_missing_file_is_refused_by_name(path, trusted, name):
     (path / name).unlink()
     with pytest.raises(BundleError, match=f"{name} is missing"):
+        read_bundle(path, trusted=trusted)
+
+
+def test_a_manifest_without_a_model_is_refused(path, key, trusted):
+    files = json.loads((path / MANIFEST).read_bytes())["files"]
+    rewrite(path, key, files={GOLDEN: files[GOLDEN]})
+    with pytest.raises(BundleError, match=r"energy: model\.onnx does not match"):
+        read_bundle(path, trusted=trusted)
+    (path / MODEL).unlink()
+    with pytest.raises(BundleError, match=r"energy: model\.onnx is missing"):
         read_bundle(path, trusted=trusted)
 
 

@@ -301,14 +301,15 @@ def test_a_plan_survives_its_json_form():
 
 
 def test_a_plan_describes_every_channel_in_order():
-    which = plan(context=("target", "sensor:dial", "role:co2", "weekend"), future=("lead", "lag_1d_hour"))
+    which = replace(plan(context=("target", "sensor:dial", "role:co2", "weekend"), future=("lead", "lag_1d_hour")), daily_length=2)
     rows = which.describe()
     assert [row["name"] for row in rows] == [
-        *("target", "sensor:dial", "role:co2", "weekend", "lead", "lag_1d_hour"),
+        *("target", "sensor:dial", "role:co2", "weekend", "lead", "lag_1d_hour", "mean_2d_ago", "mean_1d_ago"),
         *(f"q{level}" for level in QUANTILE_LEVELS),
         *("mean", "mean_28d"),
     ]
     assert [row["unit"] for row in rows[:6]] == ["Wh", "canonical unit of the sensor", "ppm", "1", "1", "Wh"]
+    assert sum(shape[-1] for shape in which.input_shapes().values()) == len(rows)
     assert set(LAGS) < set(FUTURE)
 
 

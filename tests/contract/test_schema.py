@@ -3,7 +3,7 @@
 import pytest
 
 from edge_agent.contract.errors import ConfigError
-from edge_agent.contract.schema import ROLES, STEPS_S, TableReader, parse_house, read_house
+from edge_agent.contract.schema import ROLES, STEPS_S, parse_house, read_house
 
 HOUSE = """
 site = "home"
@@ -197,24 +197,3 @@ def test_the_reference_house_is_described_completely(reference_house):
         "other": 2,
     }
     assert all(sensor.column and sensor.topic for sensor in reference_house.sensors)
-
-
-def test_a_table_takes_typed_values_and_complains_about_the_rest():
-    table = TableReader({"port": 1883, "tls": True, "ratio": 2, "names": ["a", "b"], "prot": 1}, source="agent.toml", where="[mqtt] ")
-    assert (table.integer("port"), table.flag("tls", default=False), table.number("ratio"), table.texts("names")) == (1883, True, 2.0, ("a", "b"))
-    with pytest.raises(ConfigError, match=r"agent\.toml: \[mqtt\] key 'prot': unknown key: did you mean 'port'\?"):
-        table.done()
-
-
-@pytest.mark.parametrize(
-    ("take", "problem"),
-    [
-        (lambda t: t.number("x"), "a finite number"),
-        (lambda t: t.texts("y"), "a list of texts"),
-        (lambda t: t.flag("y", default=True), "true or false"),
-        (lambda t: t.table("y"), r"a \[y\] table"),
-    ],
-)
-def test_a_table_refuses_values_of_other_kinds(take, problem):
-    with pytest.raises(ConfigError, match=problem):
-        take(TableReader({"x": float("inf"), "y": [1]}, source="f", where=""))
