@@ -189,3 +189,14 @@ def test_reference_table_reads_as_published(reference_csv, reference_house):
     assert series.start == 1452528000  # 2016-01-11 17:00 by the winter clock of Brussels
     assert series.column("Appliances").sum() == 1_928_010  # Wh, the sum of the column
     assert series.column("Press_mm_hg")[0] == pytest.approx(733.5 * 1.33322387415)
+
+
+def test_reference_house_is_described_completely(reference_house):
+    rooms = [f"{kind}{number}" for number in range(1, 10) for kind in ("T", "RH_")]
+    weather = ["T_out", "Press_mm_hg", "RH_out", "Windspeed", "Visibility", "Tdewpoint", "rv1", "rv2"]
+    assert [sensor.column for sensor in reference_house.sensors] == ["Appliances", "lights", *rooms, *weather]
+    outdoors = [s.name for s in reference_house.sensors if s.role.startswith("outdoor")]
+    assert outdoors == ["T6", "RH_6", "T_out", "RH_out"]  # number 6 hangs on the north side of the house
+    assert reference_house.sensor("Press_mm_hg").unit == "mmHg"
+    assert [(s.topic_form, s.topic_unit) for s in reference_house.sensors[:2]] == [("counter", "kWh")] * 2
+    assert all(sensor.topic for sensor in reference_house.sensors)
