@@ -74,8 +74,8 @@ def test_fraction_given_as_percent_is_recognised():
     refuse(np.linspace(0.3, 0.6, 50), sensor("indoor_humidity", "%"), "never passes 0.6 %: looks like fraction given as %")
 
 
-def test_pressure_in_millimetres_given_as_hectopascal_is_recognised():
-    refuse(np.full(50, 755.0), sensor("pressure", "hPa"), "looks like mmHg given as hPa")
+def test_pressure_in_inches_given_as_hectopascal_is_recognised():
+    refuse(np.full(50, 29.9), sensor("pressure", "hPa"), "looks like inHg given as hPa")
 
 
 def test_counter_given_as_energy_of_the_step_is_recognised():
