@@ -21,10 +21,11 @@ from edge_agent.contract.baseline import QUANTILE_LEVELS
 from edge_agent.contract.bundle import Bundle, Golden
 from edge_agent.contract.calibration import identity, publish
 from edge_agent.contract.errors import BundleError, ConfigError, DataError
-from edge_agent.contract.features import CALENDAR, FeatureBuilder, FeaturePlan, ModelInputs
+from edge_agent.contract.features import FeatureBuilder, ModelInputs
 from edge_agent.contract.forecast import PUBLISHED_LEVELS, Forecast, Grade, Total
 from edge_agent.contract.localtime import DAY_S, day_bounds, local_date
 from edge_agent.contract.manifest import Tensor
+from edge_agent.contract.plan import CALENDAR, FeaturePlan
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.contract.series import Series
 

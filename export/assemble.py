@@ -20,8 +20,8 @@ import numpy as np
 from edge_agent.contract import signing
 from edge_agent.contract.bundle import Bundle, Golden, read_bundle, write_bundle
 from edge_agent.contract.errors import ExportError
-from edge_agent.contract.features import FeaturePlan
 from edge_agent.contract.manifest import Manifest, Tensor
+from edge_agent.contract.plan import FeaturePlan
 from edge_agent.forecaster import Model, golden_run
 from export.convert import Converted, convert, load_model
 from export.graph import operators

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.contract.errors import ExportError
-from edge_agent.contract.features import FeaturePlan
+from edge_agent.contract.plan import FeaturePlan
 from export.graph import check, first_line, name_axes, name_outputs, reasons
 
 OPSET: Final = 17

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any, Final
 
 from edge_agent.contract.errors import ExportError
-from edge_agent.contract.features import FeaturePlan
+from edge_agent.contract.plan import FeaturePlan
 
 LOOPS: Final = frozenset({"Loop", "Scan", "If"})
 FUSIBLE: Final[dict[str, tuple[Any, ...]]] = {

@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 
 from edge_agent.contract.calibration import publish
-from edge_agent.contract.features import FeaturePlan, ModelInputs
+from edge_agent.contract.features import ModelInputs
+from edge_agent.contract.plan import FeaturePlan
 from edge_agent.forecaster import Model
 from export.run_folder import Run
 

@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.errors import ConfigError, DataError, ExportError
-from edge_agent.contract.features import FeatureBuilder, FeaturePlan, ModelInputs
+from edge_agent.contract.features import FeatureBuilder, ModelInputs
+from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import ROLES, Feature
 from edge_agent.contract.series import Series
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.contract.errors import ExportError
-from edge_agent.contract.features import CALENDAR, FeaturePlan, ModelInputs
+from edge_agent.contract.features import ModelInputs
+from edge_agent.contract.plan import CALENDAR, FeaturePlan
 from edge_agent.forecaster import Model
 from export.graph import first_line
 from export.run_folder import Run

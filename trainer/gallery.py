@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from edge_agent.contract.features import FeaturePlan
+from edge_agent.contract.plan import FeaturePlan
 from trainer import pictures
 from trainer.baselines import CLIMATOLOGY
 from trainer.loop import Epoch

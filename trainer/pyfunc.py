@@ -24,7 +24,8 @@ from mlflow.types.schema import AnyType
 
 from edge_agent.contract.calibration import Calibration, publish
 from edge_agent.contract.errors import DataError
-from edge_agent.contract.features import FeatureBuilder, FeaturePlan
+from edge_agent.contract.features import FeatureBuilder
+from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import HouseSpec, parse_house
 from edge_agent.contract.series import Series
 from trainer.datasets import columns_of, series_of_rows

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from edge_agent.contract import signing
 from edge_agent.contract.errors import BundleError, ConfigError, DataError, SignatureError
-from edge_agent.contract.features import FeaturePlan
 from edge_agent.contract.manifest import MANIFEST, TRAINER_HINT, Manifest, sha256
+from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import ROLES, Feature
 from edge_agent.contract.series import Series
 

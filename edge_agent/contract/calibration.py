@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.contract.errors import ConfigError
-from edge_agent.contract.features import FeaturePlan
+from edge_agent.contract.plan import FeaturePlan
 
 Floats = npt.NDArray[np.float64]
 

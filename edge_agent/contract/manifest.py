@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from edge_agent.contract.calibration import Calibration
 from edge_agent.contract.errors import BundleError, ConfigError
-from edge_agent.contract.features import FeaturePlan
+from edge_agent.contract.plan import FeaturePlan
 
 SCHEMA_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"

@@ -22,8 +22,8 @@ from edge_agent.contract.baseline import QUANTILE_LEVELS
 from edge_agent.contract.bundle import GOLDEN, MODEL, SIGNATURE, Golden, read_bundle, write_bundle
 from edge_agent.contract.calibration import fit_calibration, identity
 from edge_agent.contract.errors import BundleError, ConfigError, SignatureError
-from edge_agent.contract.features import FeaturePlan
 from edge_agent.contract.manifest import MANIFEST, Manifest, Tensor
+from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import Feature
 from edge_agent.contract.series import Series
 

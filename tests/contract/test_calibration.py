@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from edge_agent.contract.baseline import QUANTILE_LEVELS
 from edge_agent.contract.calibration import Calibration, fit_calibration, identity, level_of, publish, read_at
 from edge_agent.contract.errors import ConfigError
-from edge_agent.contract.features import FeaturePlan
+from edge_agent.contract.plan import FeaturePlan
 
 NAN = float("nan")
 NORMAL = np.array([NormalDist().inv_cdf(level) for level in QUANTILE_LEVELS])

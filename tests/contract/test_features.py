@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from edge_agent.contract.baseline import QUANTILE_LEVELS
 from edge_agent.contract.errors import ConfigError, DataError
-from edge_agent.contract.features import CALENDAR, FUTURE, LAGS, FeatureBuilder, FeaturePlan, calendar
+from edge_agent.contract.features import FeatureBuilder, calendar
 from edge_agent.contract.localtime import local_seconds
+from edge_agent.contract.plan import CALENDAR, FUTURE, LAGS, FeaturePlan
 from edge_agent.contract.schema import ROLES, Feature, parse_house
 from edge_agent.contract.series import Series
 

@@ -17,9 +17,9 @@ from edge_agent.contract.baseline import QUANTILE_LEVELS
 from edge_agent.contract.bundle import Bundle, Golden, read_bundle
 from edge_agent.contract.calibration import Calibration, identity
 from edge_agent.contract.errors import BundleError, ConfigError, DataError
-from edge_agent.contract.features import FeaturePlan
 from edge_agent.contract.localtime import day_bounds, day_totals
 from edge_agent.contract.manifest import Manifest, Tensor
+from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import parse_house
 from edge_agent.contract.series import Series
 from edge_agent.forecaster import Forecaster, Model, golden_run

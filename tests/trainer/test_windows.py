@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.contract.errors import DataError
-from edge_agent.contract.features import FeatureBuilder, FeaturePlan
+from edge_agent.contract.features import FeatureBuilder
+from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import Feature
 from edge_agent.contract.series import Series
 from trainer.windows import Windows, split_origins
