@@ -27,6 +27,7 @@ class TrainingDisplay:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self.task = self.bar.add_task("training", total=windows, epoch=0, epochs=epochs, rate=0.0, loss=math.nan, visible=False)
         self.started = (0, 0.0, 0)
@@ -52,17 +53,17 @@ class TrainingDisplay:
     def epoch(self, row: Epoch, best: int) -> None:
         """An epoch is complete."""
         if row.epoch == 0:
-            self.console.print(f"untrained  validation {row.validation_loss:.4f}  (the rolling climatology itself)")
+            self.console.print(f"untrained  validation {row.validation_loss:.4f}  (the rolling climatology itself)", soft_wrap=True)
             return
         mark = "  [bold]best[/]" if best == row.epoch else f"  best is {best}"
-        rate = f"{row.samples_per_s:.0f} windows/s"
-        self.console.print(f"epoch {row.epoch}/{self.epochs}  loss {row.loss:.4f}  validation {row.validation_loss:.4f}{mark}  {rate}")
+        losses, rate = f"loss {row.loss:.4f}  validation {row.validation_loss:.4f}", f"{row.samples_per_s:.0f} windows/s"
+        self.console.print(f"epoch {row.epoch}/{self.epochs}  {losses}{mark}  {rate}", soft_wrap=True)
 
 
 @contextmanager
 def counting(console: Console, text: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar for `total` things; call what this yields with the number just done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(text, total=total)
         yield lambda done: progress.advance(task, done)

@@ -9,20 +9,39 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
 from edge_agent.contract.errors import ConfigError, TrainingError
-from edge_agent.contract.schema import read_house
+from edge_agent.contract.schema import STEPS_S, read_house
+from trainer.homes import HomesRequest, Sources, files_by_house
 from trainer.presets import COVARIATE_ROLES, PRESETS, SCHEDULES, HyperParameters, hyper_parameters, plan_for
 from trainer.quiet import without_native_stderr
+
+RESOLUTIONS_MIN: Final = (10, 30, 60)
+AUGMENT: Final = 6
+DAYS_SHARE: Final = 0.6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `fit`."""
-    parser.add_argument("--house", type=Path, required=True, help="house.toml")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE", help="the house's CSV or Parquet files (.gz too), any order")
+    parser.add_argument(
+        "--house",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="TOML",
+        help="house.toml; several: one base model over all energy targets of all houses",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="CSV or Parquet files (.gz too): of one house any number, in any order; of several houses one each, in the order of --house",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run; must not hold one yet, except with --resume")
     parser.add_argument("--preset", default="base", metavar="|".join(PRESETS), help="which network (default: %(default)s)")
     parser.add_argument("--init", type=Path, metavar="BUNDLE|RUN", help="model to start from (preset finetune)")
@@ -35,15 +54,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out after its last complete epoch")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store (default: $MLFLOW_TRACKING_URI, else mlflow.db beside RUN; off: none)")
     parser.add_argument("--experiment", metavar="NAME", help="MLflow's experiment, whose runs stand side by side (default: the house's name)")
-    group = parser.add_argument_group("hyper-parameters (the preset decides what is not given)")
+    _add_home_arguments(parser.add_argument_group("many homes (preset base)"))
+    group = parser.add_argument_group("hyper-parameters (the preset, and whether there are many homes, decide what is not given)")
     for item in fields(HyperParameters):
         _add_hyper_parameter(group, item.name, type(item.default), str(item.metadata["help"]))
+
+
+def _add_home_arguments(group: Any) -> None:
+    group.add_argument(
+        "--all-targets",
+        action="store_true",
+        help="each energy target of a house is a home of its own (a table of many meters); implied by several houses",
+    )
+    group.add_argument(
+        "--resolutions",
+        type=int,
+        nargs="+",
+        default=RESOLUTIONS_MIN,
+        metavar="MIN",
+        help="steps in minutes; each home is trained on at those that are multiples of its own (default: %(default)s)",
+    )
+    group.add_argument(
+        "--augment",
+        type=int,
+        default=AUGMENT,
+        metavar="N",
+        help="changed copies of each home: other levels, weather-driven loads, finer steps, two homes on one meter (default: %(default)s)",
+    )
+    group.add_argument(
+        "--days", type=float, default=DAYS_SHARE, metavar="SHARE", help="share of each home's days that give a window (default: %(default)s)"
+    )
+    group.add_argument(
+        "--train-share",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="SHARE",
+        help="for each house, the share of its time, from its start, that may be looked at; the rest is never read (default: all)",
+    )
 
 
 def _add_hyper_parameter(group: Any, name: str, kind: type, text: str) -> None:
     flag = f"--{name.replace('_', '-')}"
     if kind is bool:
-        group.add_argument(flag, action="store_true", default=None, help=text)
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
     elif name == "schedule":
         group.add_argument(flag, choices=SCHEDULES, help=text)
     else:
@@ -53,15 +107,18 @@ def _add_hyper_parameter(group: Any, name: str, kind: type, text: str) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Fit, and say what came of it; returns the exit code."""
     console = Console(highlight=False)
-    hyper = hyper_parameters(arguments.preset, vars(arguments))
+    many_homes = arguments.all_targets or len(arguments.house) > 1
+    hyper = hyper_parameters(arguments.preset, vars(arguments), many_homes=many_homes)
     if arguments.init:
         raise ConfigError(f"--init is for preset finetune: leave it out with --preset {arguments.preset}")
-    _check_early(arguments)
+    homes = _check_homes(arguments) if many_homes else None
+    _check_early(arguments, many_homes=many_homes)
     with without_native_stderr():
         from trainer.fit import FitRequest, fit, verdict
+        from trainer.fit_homes import fit_homes, verdict_of_homes
 
     request = FitRequest(
-        house=arguments.house,
+        house=arguments.house[0],
         data=tuple(arguments.data),
         out=arguments.out,
         preset=arguments.preset,
@@ -75,19 +132,45 @@ def run(arguments: argparse.Namespace) -> int:
         experiment=arguments.experiment,
     )
     with stoppable(console) as stop_asked:
-        record = fit(request, console=console, stop_asked=stop_asked)
-    console.print(f"kept epoch {record['training']['best_epoch']} of {record['training']['epochs']}")
-    console.print(verdict(record))
-    console.print(f"run: {arguments.out}")
+        record = (
+            fit(request, console=console, stop_asked=stop_asked)
+            if homes is None
+            else fit_homes(request, homes, console=console, stop_asked=stop_asked)
+        )
+    for line in (*(verdict if homes is None else verdict_of_homes)(record), f"run: {arguments.out}"):
+        console.print(line, soft_wrap=True)
     if record["status"] == "interrupted":
         raise TrainingError(f"interrupted: {arguments.out} holds the best epoch so far and can be exported; go on with --resume")
     return 0
 
 
-def _check_early(arguments: argparse.Namespace) -> None:
+def _check_homes(arguments: argparse.Namespace) -> HomesRequest:
+    """What a fit over many homes is asked for.
+
+    Raises:
+        ConfigError: another preset, a target, or a value out of range.
+    """
+    if arguments.preset != "base" or arguments.target:
+        raise ConfigError("many homes make one model of preset base for all their energy targets: leave out --target and other presets")
+    resolutions = sorted({60 * minutes for minutes in arguments.resolutions})
+    if not set(resolutions) <= set(STEPS_S):
+        steps = ", ".join(str(step_s // 60) for step_s in STEPS_S)
+        raise ConfigError(f"--resolutions {' '.join(map(str, arguments.resolutions))}: minutes out of {steps} are expected")
+    if arguments.augment < 0 or not 0 < arguments.days <= 1:
+        raise ConfigError(
+            f"--augment {arguments.augment} --days {arguments.days:g}: a number of at least 0 and a share above 0 and up to 1 are expected"
+        )
+    sources = Sources(tuple(arguments.house), tuple(arguments.data), tuple(arguments.train_share), repair=arguments.repair)
+    files_by_house(sources)
+    return HomesRequest(sources, tuple(resolutions), arguments.augment, arguments.days)
+
+
+def _check_early(arguments: argparse.Namespace, *, many_homes: bool) -> None:
     """Find mistakes before the seconds that loading TensorFlow takes."""
-    house = read_house(arguments.house)
-    plan_for(arguments.preset, house, arguments.target or house.targets[0].name, tuple(arguments.covariates))
+    for path in arguments.house:
+        house = read_house(path)
+        if not many_homes:
+            plan_for(arguments.preset, house, arguments.target or house.targets[0].name, tuple(arguments.covariates))
     for path in arguments.data:
         if not path.is_file():
             raise ConfigError(f"--data {path}: there is no such file")

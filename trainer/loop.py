@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,10 +16,9 @@ import keras
 import numpy as np
 
 from edge_agent.contract.errors import TrainingError
-from trainer.batches import batches, shuffled
+from trainer.batches import Source, batches, n_batches, shuffled
 from trainer.model import Network
 from trainer.presets import HyperParameters
-from trainer.windows import Windows
 
 PLATEAU_PATIENCE = 5
 """Epochs without a better validation loss before the plateau schedule halves the learning rate."""
@@ -82,9 +82,9 @@ class Task:
     """What is trained on what."""
 
     network: Network
-    windows: Windows
+    windows: Source
     """Of the training span."""
-    stopping: Windows
+    stopping: Source
     """Of the span that chooses the epoch."""
     hyper: HyperParameters
     seed: int
@@ -106,22 +106,23 @@ def train(task: Task, *, checkpoint: Path, display: Display, stop_asked: Callabl
         TrainingError: the loss is not finite, the checkpoint is of another network, or stopped before anything was learnt.
     """
     core = task.network.core
-    core.compile(optimizer=_optimizer(task), loss=task.network.loss, jit_compile=task.hyper.jit)
+    # "auto" is off for TensorFlow on a CPU, and on for JAX, which crawls without
+    core.compile(optimizer=_optimizer(task), loss=task.network.loss, jit_compile=True if task.hyper.jit else "auto")
     core.optimizer.build(core.trainable_variables)
     progress = _restore(core, checkpoint) if resume and checkpoint.exists() else Progress()
     if task.keep_untrained and not progress.history:
-        row = Epoch(0, math.nan, _validate(task), float(core.optimizer.learning_rate), 0.0, 0.0)
-        progress.add(row, core.get_weights(), min_delta=task.hyper.min_delta)
-        display.epoch(row, progress.best_epoch)
+        untrained = Epoch(0, math.nan, _validate(task), float(core.optimizer.learning_rate), 0.0, 0.0)
+        progress.add(untrained, core.get_weights(), min_delta=task.hyper.min_delta)
+        display.epoch(untrained, progress.best_epoch)
     while progress.next_epoch <= task.hyper.epochs and progress.wait < task.hyper.patience:
-        row = _train_epoch(task, progress.next_epoch, display, stop_asked)
-        if row is None:
+        trained = _train_epoch(task, progress.next_epoch, display, stop_asked)
+        if trained is None:
             progress.interrupted = True
             break
-        progress.add(row, core.get_weights(), min_delta=task.hyper.min_delta)
+        progress.add(trained, core.get_weights(), min_delta=task.hyper.min_delta)
         _drop_learning_rate(task, progress)
         _save(core, progress, checkpoint)
-        display.epoch(row, progress.best_epoch)
+        display.epoch(trained, progress.best_epoch)
     if progress.best_weights is None:
         raise TrainingError("training stopped before its first epoch was complete: there is nothing to keep; start it again")
     core.set_weights(progress.best_weights)
@@ -165,19 +166,23 @@ def _require_finite(loss: float, task: Task, epoch: int) -> None:
 def _validate(task: Task) -> float:
     """Mean loss over the stopping span."""
     data = batches(task.stopping, batch_size=task.hyper.batch_size, relative=task.network.relative)
-    losses = [len(actual) * float(task.network.core.test_on_batch(inputs, actual, return_dict=True)["loss"]) for inputs, actual in data]
-    return sum(losses) / len(task.stopping)
+    total, n = 0.0, 0
+    for inputs, actual in data:
+        total += len(actual) * float(task.network.core.test_on_batch(inputs, actual, return_dict=True)["loss"])
+        n += len(actual)
+    return total / n
 
 
 def _optimizer(task: Task) -> keras.optimizers.Optimizer:
     hyper = task.hyper
-    steps = hyper.epochs * -(-len(task.windows) // hyper.batch_size)
+    steps = hyper.epochs * n_batches(task.windows, hyper.batch_size)
     rate: Any = hyper.learning_rate
     if hyper.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
     elif hyper.schedule == "exponential":
         rate = keras.optimizers.schedules.ExponentialDecay(rate, steps, 0.1)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=hyper.weight_decay) if hyper.weight_decay else keras.optimizers.Adam(rate)
+    kind: Any = partial(keras.optimizers.AdamW, weight_decay=hyper.weight_decay) if hyper.weight_decay else keras.optimizers.Adam
+    optimizer = kind(rate, clipnorm=hyper.clip_norm or None)
     # Keras wraps the optimizer by itself only under a global policy, and ours is set layer by layer
     return keras.optimizers.LossScaleOptimizer(optimizer) if hyper.mixed_precision else optimizer
 
