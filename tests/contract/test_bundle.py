@@ -172,6 +172,13 @@ def test_a_missing_file_is_refused_by_name(path, trusted, name):
         read_bundle(path, trusted=trusted)
 
 
+def test_a_manifest_in_which_a_number_was_changed_fails_its_checksum(path):
+    (path / SIGNATURE).unlink()
+    (path / MANIFEST).write_bytes((path / MANIFEST).read_bytes().replace(b"33.8", b"13.8"))
+    with pytest.raises(BundleError, match=r"manifest\.json does not match its own checksum"):
+        read_bundle(path, allow_unsigned=True)
+
+
 def test_a_manifest_without_a_model_is_refused(path, key, trusted):
     files = json.loads((path / MANIFEST).read_bytes())["files"]
     rewrite(path, key, files={GOLDEN: files[GOLDEN]})
