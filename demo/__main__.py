@@ -105,8 +105,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
         if options.keep:
             running.pop_all()
             folder.kept.write_text(" ".join(map(str, pids)), encoding="utf-8")
-            console.print(f"broker {host}:{port} and the agent go on running; look with  mosquitto_sub -h {host} -p {port} -v -t 'hearthcast/#'")
-            console.print(f"stop them with  kill {' '.join(map(str, pids))}")
+            console.print(f"{'agent and broker go' if len(pids) > 1 else 'the agent goes'} on running until  kill {' '.join(map(str, pids))}")
+            console.print(f"look with  mosquitto_sub -h {host} -p {port} -v -t 'hearthcast/#'")
     _farewell(console, folder, bundle, seconds=time.monotonic() - begun)
 
 

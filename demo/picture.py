@@ -150,5 +150,5 @@ def _titles(figure: Figure, payload: Payload, day: Day, house: HouseSpec, target
         total = payload["totals"]["tomorrow"]
         actual = day.actual.sum() * day.step_s / 3.6e6
         ending = "" if np.isnan(actual) else f", in the end {actual:.1f}"
-        parts.append(f"day's total {total['value'] / 1e3:.1f} kWh ({total['p10'] / 1e3:.1f} to {total['p90'] / 1e3:.1f}){ending}")
-    figure.axes[0].set_title("; ".join(parts), loc="left", fontsize=11, color=QUIET, pad=30)
+        parts.append(f"the day's total {total['value'] / 1e3:.1f} kWh ({total['p10'] / 1e3:.1f} to {total['p90'] / 1e3:.1f}){ending}")
+    figure.axes[0].set_title("\n".join(parts), loc="left", fontsize=11, color=QUIET, pad=30, linespacing=1.4)

@@ -52,4 +52,4 @@ def test_kept_demo_leaves_broker_and_agent_running_until_they_are_ended(tmp_path
     for pid in pids:
         os.kill(pid, signal.SIGTERM)  # fails when it does not run
     assert len(pids) == 2
-    assert f"kill {pids[0]} {pids[1]}" in done.stdout
+    assert f"agent and broker go on running until  kill {pids[0]} {pids[1]}" in done.stdout

@@ -176,3 +176,8 @@ def test_csv_holds_every_digit(tmp_path):
     assert lines[0].split(",") == ["time", *series.names]
     assert lines[1].startswith("2026-05-03T22:00:00Z,")
     np.testing.assert_array_equal([[float(v) for v in line.split(",")[1:]] for line in lines[1:]], series.values)
+
+
+def test_household_can_be_drawn_in_one_climate():
+    drawn = {draw_household(np.random.default_rng(seed), climate="maritime").climate for seed in range(20)}
+    assert drawn == {"maritime"}
