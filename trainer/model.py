@@ -16,13 +16,15 @@ import numpy as np
 from keras import layers, ops
 
 from edge_agent.contract.errors import ConfigError
-from edge_agent.contract.features import CALENDAR, FeatureBuilder, FeaturePlan
+from edge_agent.contract.features import FeatureBuilder
+from edge_agent.contract.plan import CALENDAR, FeaturePlan
 from edge_agent.contract.schema import ROLES
 from trainer.batches import Relative
 from trainer.presets import HyperParameters
 from trainer.windows import Span
 
 HEAD_UNITS: Final = (96, 64)
+DAILY_UNITS: Final = (48, 32)
 MAX_LOG_CORRECTION: Final = 3.0
 """The anchor is corrected by a factor of at most exp(3) = 20: a wild weight must not overflow."""
 ROLE_MEAN_AND_SPREAD: Final = {
@@ -103,7 +105,7 @@ def build_seed(plan: FeaturePlan, hyper: HyperParameters, scaling: Scaling) -> N
     """
     context = keras.Input((plan.context_length, len(plan.context)), name="context")
     scaled = layers.Normalization(mean=scaling.mean, variance=np.square(scaling.std), dtype="float32", name="scaling")(context)
-    state = _encode(ops.where(ops.isnan(scaled), 0.0, scaled), hyper)
+    state = _dropped(_encode(ops.where(ops.isnan(scaled), 0.0, scaled), hyper), hyper)
     core = layers.Dense(plan.horizon, kernel_regularizer=_l2(hyper), dtype="float32", name="head")(state)
     unscale = layers.Normalization(
         axis=None, mean=scaling.target_mean, variance=scaling.target_std**2, invert=True, dtype="float32", name="unscaling"
@@ -121,7 +123,7 @@ def build_base(plan: FeaturePlan, hyper: HyperParameters) -> Network:
     """The anchor-correcting network: an LSTM reads the last days, a small head corrects the rolling climatology at each step of the horizon.
 
     Everything is relative to the house's own mean of 28 days, and both correction layers start at zero: the untrained network is the climatology.
-    The horizon's length is free, so that one model serves houses of any step.
+    The horizon's length is free, so that one model serves houses of any step. How the level moved from day to day (`daily`) joins the LSTM's state.
     """
     context = keras.Input((plan.context_length, len(plan.context)), name="context")
     future = keras.Input((None, len(plan.future)), name="future")
@@ -129,11 +131,13 @@ def build_base(plan: FeaturePlan, hyper: HyperParameters) -> Network:
     scale = keras.Input((1,), name="scale")
     units = _RelativeUnits(plan, anchor, scale)
     relative_anchor = units.enter(anchor)
+    daily = [keras.Input((plan.daily_length,), name="daily")] if plan.daily_length else []
     state = _encode(_base_context(plan, context, units, hyper), hyper)
+    state = _dropped(ops.concatenate([state, *(_level(days, units, hyper) for days in daily)], axis=-1) if daily else state, hyper)
     features = ops.concatenate([_base_future(plan, future, relative_anchor, units), units.compress(relative_anchor)], axis=-1)
     quantiles, mean = _corrected(relative_anchor, _head(state, features, hyper), len(plan.quantile_levels) + 1)
     outputs = [_output(units.leave(quantiles), plan, "quantiles"), _output(ops.squeeze(units.leave(mean), -1), plan, "mean")]
-    inputs = [context, future, anchor, scale]
+    inputs = [context, future, *daily, anchor, scale]
     return Network(
         model=keras.Model(inputs, outputs, name="base"),
         core=keras.Model(inputs, ops.concatenate([quantiles, mean], axis=-1), name="base_core"),
@@ -194,6 +198,17 @@ def _masked(value: Any, *, drop: float) -> list[Any]:
     return [ops.where(ops.greater(known, 0.0), value, 0.0), known]
 
 
+def _level(daily: Any, units: _RelativeUnits, hyper: HyperParameters) -> Any:
+    """What the daily means `(n, daily_length)` say: relative, around zero at a house's usual level, zero where unknown, and the mask."""
+    usual = float(np.log(2.0)) if units.is_energy else 0.0
+    value = units.compress(units.enter(ops.expand_dims(daily, -1))) - usual
+    hidden = layers.Flatten(name="daily_flat")(ops.concatenate(_masked(value, drop=0.0), axis=-1))
+    for n_units, name in zip(DAILY_UNITS, ("daily_step", "daily_state"), strict=True):
+        hidden = layers.Dense(n_units, dtype=_policy(hyper), name=name)(hidden)
+        hidden = layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=_policy(hyper))(hidden)
+    return hidden
+
+
 def _base_future(plan: FeaturePlan, future: Any, relative_anchor: Any, units: _RelativeUnits) -> Any:
     """Channels for the head: calendar and lead as they are; lags relative, and where unknown the anchor's mean."""
     n_plain = len([name for name in plan.future if not name.startswith("lag")])
@@ -226,8 +241,11 @@ def _corrected(anchor: Any, hidden: Any, n_outputs: int) -> tuple[Any, Any]:
 def _encode(values: Any, hyper: HyperParameters) -> Any:
     policy = _policy(hyper)
     state = layers.LSTM(hyper.units, kernel_regularizer=_l2(hyper), recurrent_regularizer=_l2(hyper), dtype=policy, name="lstm")(values)
-    state = layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy)(state)
-    return layers.Dropout(hyper.dropout, dtype=policy)(state)
+    return layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy)(state)
+
+
+def _dropped(state: Any, hyper: HyperParameters) -> Any:
+    return layers.Dropout(hyper.dropout, dtype=_policy(hyper))(state)
 
 
 def _output(value: Any, plan: FeaturePlan, name: str) -> Any:

@@ -10,7 +10,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Final
@@ -81,22 +81,16 @@ class RunFolder:
             writer.writerows(asdict(row) for row in history)
 
     def write_samples(self, windows: Windows, house: HouseSpec, sensor: str) -> None:
-        """Write real windows for the exporter's checks: one stretch of the sensors that the plan reads, and origins in it.
+        """Write real windows for the exporter's checks: one stretch of the sensors that the plan reads, and origins in it."""
+        self._write_samples([_stretch(windows, windows.plan.sensors(house), sensor, n_samples=N_SAMPLES)])
 
-        The stretch reaches `plan.history_s` before its first origin (NaN where the series has nothing) and a horizon past its last.
-        """
-        plan = windows.plan
-        picked = windows.origins[np.unique(np.linspace(0, len(windows) - 1, min(N_SAMPLES, len(windows))).astype(int))]
-        first, last = int(picked[0]) - plan.history_s, int(picked[-1]) + plan.horizon * plan.step_s
-        stretch = windows.builder.series.select(plan.sensors(house)).between(first, last)
-        np.savez_compressed(
-            self.path / SAMPLES,
-            values_0=stretch.values,
-            grid_0=np.array([stretch.start, stretch.step_s], np.int64),
-            features_0=np.array([[f.name, f.role] for f in stretch.features]),
-            names_0=np.array([sensor, house.time_zone]),
-            origins_0=picked,
-        )
+    def write_samples_of_homes(self, parts: Sequence[Windows]) -> None:
+        """The same of several homes, whose series hold what the plan reads and nothing else, the target's sensor first."""
+        n_samples = max(N_SAMPLES // len(parts), 1)
+        self._write_samples([_stretch(part, names := part.builder.series.names, names[0], n_samples=n_samples) for part in parts])
+
+    def _write_samples(self, stretches: Sequence[dict[str, Any]]) -> None:
+        np.savez_compressed(self.path / SAMPLES, **{f"{name}_{i}": value for i, stretch in enumerate(stretches) for name, value in stretch.items()})
 
     @property
     def _started(self) -> Path:
@@ -112,6 +106,20 @@ class RunFolder:
         if other:
             said = "; ".join(f"{key} was {before.get(key)!r} and is now {started.get(key)!r}" for key in other)
             raise ConfigError(f"{self.path} was started differently: {said}. Resume with the flags and data it was started with")
+
+
+def _stretch(windows: Windows, sensors: tuple[str, ...], target: str, *, n_samples: int) -> dict[str, Any]:
+    """Origins spread over the windows, and the series from `plan.history_s` before the first (NaN where it has none) to a horizon past the last."""
+    plan, builder = windows.plan, windows.builder
+    picked = windows.origins[np.unique(np.linspace(0, len(windows) - 1, min(n_samples, len(windows))).astype(int))]
+    stretch = builder.series.select(sensors).between(int(picked[0]) - plan.history_s, int(picked[-1]) + plan.horizon * plan.step_s)
+    return {
+        "values": stretch.values,
+        "grid": np.array([stretch.start, stretch.step_s], np.int64),
+        "features": np.array([[f.name, f.role] for f in stretch.features]),
+        "names": np.array([target, builder.zone.key]),
+        "origins": picked,
+    }
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ take a thousand times the series' memory (accuracy notes: 1.8 GB for one house).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,12 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.contract.errors import DataError
-from edge_agent.contract.features import FeatureBuilder, FeaturePlan, ModelInputs
+from edge_agent.contract.features import SCALE_DAYS, FeatureBuilder, ModelInputs
 from edge_agent.contract.localtime import DAY_S
+from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.series import Series
 
 Ints = npt.NDArray[np.int64]
 Float32s = npt.NDArray[np.float32]
+
+Gathered = tuple[dict[str, Float32s], Float32s]
+"""Inputs by name, and what happened, `(n, horizon)`, target's unit, NaN unknown."""
 
 TEST_SHARE: Final = 0.2
 VALIDATION_SHARE: Final = 0.2
@@ -118,6 +122,19 @@ def _origins(series: Series, first: int, last: int, *, stride: int, known: npt.N
     return origins[known[(origins - series.start) // series.step_s]] if len(origins) else origins
 
 
+def daily_origins(series: Series, plan: FeaturePlan, target: str, *, share: float, rng: np.random.Generator) -> Ints:
+    """One full hour drawn at random on each day, of a random `share` of the days whose windows are known and lie inside the series.
+
+    The first SCALE_DAYS / 2 are left out: a house's mean over fewer days says little.
+    """
+    first, last = series.start + SCALE_DAYS * DAY_S // 2, series.end - plan.horizon * series.step_s
+    days = np.arange(-(-first // DAY_S), (last - DAY_S) // DAY_S + 1, dtype=np.int64)
+    days = days[rng.random(len(days)) < share]
+    origins = days * DAY_S + SCORE_EVERY_S * rng.integers(0, DAY_S // SCORE_EVERY_S, len(days))
+    known = _known_horizons(series, target, plan.horizon) & _known_contexts(series, target, plan.context_s // series.step_s)
+    return origins[known[(origins - series.start) // series.step_s]]
+
+
 def _too_short(series: Series, plan: FeaturePlan, empty: list[str]) -> str:
     days = len(series) * series.step_s / DAY_S
     # the two held-out parts are 8 % of the series each, and each must hold a horizon and the embargo after it
@@ -131,6 +148,9 @@ def _too_short(series: Series, plan: FeaturePlan, empty: list[str]) -> str:
 
 class Windows:
     """Windows of one house at given origins."""
+
+    at_once: Final = 1
+    """Batches that are best gathered together."""
 
     def __init__(self, builder: FeatureBuilder, origins: Ints, *, on_progress: Callable[[int], None] | None = None) -> None:
         """Prepare; for anchored plans this computes the anchors, which takes about 3 ms an origin, once.
@@ -149,6 +169,14 @@ class Windows:
     def __len__(self) -> int:
         return len(self.origins)
 
+    def cut(self, order: Ints, batch_size: int) -> list[Ints]:
+        """Batches of the windows numbered in `order`; the last may be smaller."""
+        return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+
+    def gather(self, batches: Sequence[Ints]) -> list[Gathered]:
+        """The windows of each batch."""
+        return [(self.inputs(picked).arrays, self.actual(picked)) for picked in batches]
+
     def inputs(self, picked: Ints) -> ModelInputs:
         """Model inputs of the windows numbered `picked`."""
         return self.builder.inputs(self.origins[picked], None if self.anchors is None else self.anchors[picked])
@@ -162,7 +190,7 @@ class Windows:
 
 def _anchors(builder: FeatureBuilder, origins: Ints, on_progress: Callable[[int], None] | None) -> Float32s:
     chunks = []
-    for first in range(0, len(origins), ANCHOR_CHUNK):
+    for first in range(0, max(len(origins), 1), ANCHOR_CHUNK):
         chunks.append(builder.anchors(origins[first : first + ANCHOR_CHUNK]))
         if on_progress:
             on_progress(len(chunks[-1]))

@@ -68,6 +68,7 @@ def test_forecasts_stay_finite_when_nothing_of_the_past_is_known(small_builder):
     inputs = inputs_at(builder)
     inputs["context"][:, :, [0, -1]] = np.nan
     inputs["future"][:, :, 6:] = np.nan
+    inputs["daily"][:] = np.nan
     assert all(np.isfinite(out).all() for out in stirred(base(builder)).model.predict_on_batch(inputs))
 
 
@@ -75,7 +76,14 @@ def test_a_covariate_matters_where_it_is_known(small_builder):
     builder = small_builder("base", covariates=("outdoor_temperature",))
     model, inputs = stirred(base(builder)).model, inputs_at(builder)
     warmer = {**inputs, "context": inputs["context"] + np.eye(7, dtype=np.float32)[6] * 5}
-    assert not np.allclose(model.predict_on_batch(inputs)[1], model.predict_on_batch(warmer)[1], rtol=1e-3)
+    assert not np.allclose(model.predict_on_batch(inputs)[0], model.predict_on_batch(warmer)[0], rtol=1e-3)
+
+
+def test_the_days_before_matter(small_builder):
+    builder = small_builder("base")
+    model, inputs = stirred(base(builder)).model, inputs_at(builder)
+    quieter = {**inputs, "daily": inputs["daily"] / 2}
+    assert not np.allclose(model.predict_on_batch(inputs)[0], model.predict_on_batch(quieter)[0], rtol=1e-3)
 
 
 def test_one_base_network_serves_any_step(small_builder):
@@ -89,7 +97,7 @@ def test_one_base_network_serves_any_step(small_builder):
 def test_a_house_twice_as_hungry_gets_twice_the_forecast(small_builder):
     builder = small_builder("base")
     inputs = inputs_at(builder)
-    twice = {"context": [2.0] + [1.0] * 5, "future": [1.0] * 6 + [2.0] * 6, "anchor": [2.0], "scale": [2.0]}
+    twice = {"context": [2.0] + [1.0] * 5, "future": [1.0] * 6 + [2.0] * 6, "daily": [2.0], "anchor": [2.0], "scale": [2.0]}
     doubled = {name: values * np.array(twice[name], np.float32) for name, values in inputs.items()}
     model = stirred(base(builder)).model
     np.testing.assert_allclose(model.predict_on_batch(doubled)[0], 2 * model.predict_on_batch(inputs)[0], rtol=1e-4)

@@ -17,9 +17,9 @@ def test_seed_is_trained_as_the_article_says():
     assert (hyper.weight_decay, hyper.l2, hyper.schedule) == (0.0, 0.0, "constant")
 
 
-def test_base_reads_seven_days_of_half_hours_whatever_the_step(small_house):
+def test_base_reads_seven_days_of_hours_and_the_last_56_days_whatever_the_step(small_house):
     plan = plan_for("base", small_house, "energy")
-    assert (plan.context_step_s, plan.context_length) == (1800, 336)
+    assert (plan.context_step_s, plan.context_length, plan.daily_length) == (3600, 168, 56)
     assert (plan.step_s, plan.horizon) == (3600, 24)
 
 

@@ -1,0 +1,307 @@
+"""One run over many homes: tables -> homes, some set aside -> windows at several steps -> training -> calibration -> scores -> run folder, MLflow.
+
+Without a span of its own for the test: the homes set aside choose the epoch and calibrate, and what `train_shares` leaves out is never looked at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import keras
+import numpy as np
+from rich.console import Console
+
+from edge_agent.contract.calibration import Calibration, fit_calibration
+from edge_agent.contract.localtime import iso_utc
+from edge_agent.contract.plan import FeaturePlan
+from edge_agent.contract.series import Series
+from trainer.augment import disaggregate, slow_level, some_temperature, together, weather_load
+from trainer.baselines import CLIMATOLOGY, actual_values, baseline_predictions
+from trainer.display import counting
+from trainer.evaluate import model_predictions, raw_outputs, score_table
+from trainer.fit import BATCH, MODEL, FitRequest, TrackedDisplay
+from trainer.gallery import loss_picture, save_pictures
+from trainer.homes import TARGET, Home, HomeSplit, HomesRequest, fingerprint_of, read_homes, seen, split_homes
+from trainer.loop import Progress, Task, train
+from trainer.machine import git_commit, library_versions, machine, peak_memory_mb
+from trainer.many_windows import ManyWindows, windows_of
+from trainer.model import Network, build_base
+from trainer.presets import plan_for
+from trainer.run_folder import RunFolder
+from trainer.scores import Predictions
+from trainer.tracking import RunStart, TrackedRun, track
+from trainer.untracked import OFF, UntrackedRun
+from trainer.windows import Windows
+
+COARSEST_S: Final = 3600
+"""The step of the plan that is published; `FeaturePlan.at_step` serves the others."""
+PIECES: Final = 3
+"""A disaggregated home's new steps in an old one: 30 minutes become 10."""
+FINEST_S: Final = 600
+SAMPLED: Final = 4
+"""Stretches of each step that are left for the exporter."""
+
+
+@dataclass(frozen=True, eq=False)
+class HomesMaterial:
+    """All homes, ready to train on."""
+
+    homes: list[Home]
+    split: HomeSplit
+    plan: FeaturePlan
+    fingerprint: str
+
+
+def fit_homes(request: FitRequest, homes: HomesRequest, *, console: Console, stop_asked: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+    """Fit one model over many homes and leave it in the run folder; returns what `run.json` holds.
+
+    Raises:
+        HearthcastError: configuration, data, training or tracking failed; the folder then holds no run that looks finished.
+    """
+    started = time.perf_counter()
+    material = _read(request, homes, console)
+    folder = RunFolder(request.out)
+    folder.start(_started(request, homes, material), resume=request.resume)
+    with _tracking(request, homes, material) as tracked:
+        keras.utils.set_random_seed(request.seed)
+        network = build_base(material.plan, request.hyper)
+        stopping = _held_out(material, material.split.stopping, homes, request.seed, "stopping", console)
+        training = _training(material, homes, request.seed, console)
+        task = Task(network, training, stopping, request.hyper, request.seed, keep_untrained=True)
+        with TrackedDisplay(console, epochs=request.hyper.epochs, windows=len(training), tracked=tracked) as reporter:
+            progress = train(task, checkpoint=folder.state, display=reporter, stop_asked=stop_asked, resume=request.resume)
+        tracked.interrupted = progress.interrupted
+        model = _float32(request, material, network)
+        held_out = _held_out(material, material.split.calibration, homes, request.seed, "calibration", console)
+        calibration = calibrate_many(model, held_out)
+        record = _record(request, homes, material, progress, windows=len(training)) | {
+            "outputs": list(model.output_names),
+            "calibration": calibration.to_dict(),
+            "scores": {**_scores(model, held_out, calibration, "validation"), **_scores(model, stopping, calibration, "stopping")},
+            "mlflow_run_id": tracked.id,
+            "wall_time_s": time.perf_counter() - started,
+            "peak_memory_mb": peak_memory_mb(),
+        }
+        _write(folder, model, progress, held_out, record, tracked)
+    return record
+
+
+def _read(request: FitRequest, homes: HomesRequest, console: Console) -> HomesMaterial:
+    every = read_homes(homes.sources, console)
+    split = split_homes(every, seed=request.seed)
+    # the published plan has the coarsest step; which home it is made from does not matter
+    plan = plan_for("base", replace(every[0].house, step_s=COARSEST_S), TARGET, request.covariates)
+    console.print(
+        f"{len(every)} homes: {len(split.train)} to train on, {len(split.stopping)} for early stopping, {len(split.calibration)} to calibrate"
+    )
+    return HomesMaterial(every, split, plan, fingerprint_of(every))
+
+
+def _started(request: FitRequest, homes: HomesRequest, material: HomesMaterial) -> dict[str, Any]:
+    """All that decides the run's result."""
+    return {
+        "preset": request.preset,
+        "seed": request.seed,
+        "plan": material.plan.to_dict(),
+        "hyper_parameters": request.hyper.to_dict(),
+        "resolutions": list(homes.resolutions),
+        "augment": homes.augment,
+        "days_share": homes.days_share,
+        "data_fingerprint": material.fingerprint,
+        "backend": keras.backend.backend(),
+    }
+
+
+def _tracking(request: FitRequest, homes: HomesRequest, material: HomesMaterial) -> AbstractContextManager[TrackedRun | UntrackedRun]:
+    if request.tracking_uri == OFF:
+        return nullcontext(UntrackedRun())
+    started = _started(request, homes, material)
+    start = RunStart(
+        folder=request.out,
+        experiment=request.experiment or "homes",
+        name=request.out.name,
+        parameters={**started.pop("hyper_parameters"), **started, "target": TARGET, "homes": len(material.homes)},
+        tags={"data_fingerprint": material.fingerprint, "preset": request.preset},
+        tracking_uri=request.tracking_uri,
+        resume=request.resume,
+    )
+    return track(start)
+
+
+def _training(material: HomesMaterial, homes: HomesRequest, seed: int, console: Console) -> ManyWindows:
+    """Windows of the training homes as they are and of their changed copies."""
+    forms = [(home, form, rng) for number, home in enumerate(material.split.train) for form, rng in _forms(material, homes, number, seed)]
+    return _many(material, forms, homes, "training", console)
+
+
+def _forms(material: HomesMaterial, homes: HomesRequest, number: int, seed: int) -> Iterator[tuple[Callable[[], Series], np.random.Generator]]:
+    """Each form of a training home, made when it is called for: at every resolution, then the copies."""
+    home = material.split.train[number]
+    series = seen(home, material.plan)
+    steps = resolutions_of(home, homes.resolutions)
+    for i, step_s in enumerate(steps):
+        yield lambda step_s=step_s: series.resample(step_s), np.random.default_rng((seed, 2, number, i))  # type: ignore[misc]
+    for i in range(homes.augment):
+        rng = np.random.default_rng((seed, 3, number, i))
+        yield lambda i=i, rng=rng: changed_copy(home, i, material, steps, rng), rng  # type: ignore[misc]
+
+
+def resolutions_of(home: Home, resolutions: Sequence[int]) -> list[int]:
+    """The steps at which a home is used: multiples of its own, its own when there is none."""
+    return [step_s for step_s in resolutions if step_s % home.series.step_s == 0] or [home.series.step_s]
+
+
+def changed_copy(home: Home, number: int, material: HomesMaterial, steps: Sequence[int], rng: np.random.Generator) -> Series:
+    """Copy number `number` of a home: in turn slower or faster living, weather-driven load, finer steps, weather again, two homes on one meter.
+
+    What cannot be done with this home (no finer step wanted, no second home with the same steps) becomes another slow level.
+    """
+    series, kind = seen(home, material.plan), ("level", "weather", "fine", "level", "weather", "two")[number % 6]
+    if kind == "fine" and series.step_s == PIECES * FINEST_S:
+        return disaggregate(series, home.sensor, FINEST_S, rng)
+    partners = [other for other in material.split.train if other is not home and other.series.step_s == series.step_s]
+    if kind == "weather":
+        temperature = some_temperature(series, rng) if home.temperature is None else home.temperature
+        changed = weather_load(series, home.sensor, temperature, rng)
+    elif kind == "two" and partners:
+        other = partners[rng.integers(len(partners))]
+        changed = together(series, home.sensor, other.series.between(series.start, series.end).column(other.sensor))
+    else:
+        changed = slow_level(series, home.sensor, rng)
+    return changed.resample(int(rng.choice(steps)))
+
+
+def _held_out(material: HomesMaterial, chosen: list[Home], homes: HomesRequest, seed: int, name: str, console: Console) -> ManyWindows:
+    """Windows of homes set aside, as they are, at every resolution."""
+    forms = [
+        (home, lambda home=home, step_s=step_s: seen(home, material.plan).resample(step_s), np.random.default_rng((seed, 4, i, step_s)))
+        for i, home in enumerate(chosen)
+        for step_s in resolutions_of(home, homes.resolutions)
+    ]
+    return _many(material, forms, homes, name, console)
+
+
+def _many(
+    material: HomesMaterial,
+    forms: Sequence[tuple[Home, Callable[[], Series], np.random.Generator]],
+    homes: HomesRequest,
+    name: str,
+    console: Console,
+) -> ManyWindows:
+    with counting(console, f"climatology, {name} homes", len(forms)) as advance:
+        parts = []
+        for home, form, rng in forms:
+            parts.append(windows_of(home, form(), material.plan, share=homes.days_share, rng=rng))
+            advance(1)
+    windows = ManyWindows(parts)
+    by_step = ", ".join(f"{sum(map(len, parts)):,} of {step_s // 60} min" for step_s, parts in windows.by_step().items())
+    console.print(f"{name} homes: {len(windows):,} windows ({by_step})")
+    return windows
+
+
+def _float32(request: FitRequest, material: HomesMaterial, network: Network) -> keras.Model:
+    """The trained model without 16-bit layers."""
+    if not request.hyper.mixed_precision:
+        return network.model
+    plain = build_base(material.plan, replace(request.hyper, mixed_precision=False)).model
+    plain.set_weights(network.model.get_weights())
+    return plain
+
+
+def calibrate_many(model: keras.Model, windows: ManyWindows) -> Calibration:
+    """One correction of the levels for homes of all steps: learnt at each step, then averaged by the number of windows."""
+    found = [_calibrate_step(model, parts) for parts in windows.by_step().values()]
+    weights = np.array([c.n_origins for c in found], float)
+    read_levels = np.average([c.read_levels for c in found], axis=0, weights=weights)
+    total_ratio = np.average([c.total_ratio for c in found], axis=0, weights=weights)
+    return Calibration(read_levels, total_ratio, None, int(weights.sum()))
+
+
+def _calibrate_step(model: keras.Model, parts: Sequence[Windows]) -> Calibration:
+    outputs = [raw_outputs(model, part, batch_size=BATCH) for part in parts]
+    quantiles, mean = (np.concatenate([output[i] for output in outputs]) for i in range(2))
+    actual = np.concatenate([actual_values(part.builder, part.origins) for part in parts])
+    return fit_calibration(quantiles, mean, actual, parts[0].plan.quantile_levels, origins_per_day=1.0)
+
+
+def _scores(model: keras.Model, windows: ManyWindows, calibration: Calibration, name: str) -> dict[str, dict[str, Any]]:
+    """Scores beside the baselines by step, `NAME 30 min`; in shares of each home's mean of 28 days, so that a large home counts no more."""
+    out = {}
+    for step_s, parts in windows.by_step().items():
+        tables = [_relative_predictions(model, part, calibration) for part in parts]
+        out[f"{name} {step_s // 60} min"] = score_table({method: _joined([table[method] for table in tables]) for method in tables[0]})
+    return out
+
+
+def _relative_predictions(model: keras.Model, windows: Windows, calibration: Calibration) -> dict[str, Predictions]:
+    own = model_predictions(model, windows, calibration, batch_size=BATCH)
+    table = {MODEL: own, **baseline_predictions(windows.builder, windows.origins, anchors=windows.anchors)}
+    scale = windows.builder.scales(windows.origins).astype(np.float64)
+    return {name: replace(p, quantiles=p.quantiles / scale[:, :, None], mean=p.mean / scale, actual=p.actual / scale) for name, p in table.items()}
+
+
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("origins", "quantiles", "mean", "actual")}
+    return replace(parts[0], **arrays)
+
+
+def _record(request: FitRequest, homes: HomesRequest, material: HomesMaterial, progress: Progress, *, windows: int) -> dict[str, Any]:
+    """What run.json says of how the model came about."""
+    rates = [row.samples_per_s for row in progress.history if row.epoch]
+    split = {name: [home.name for home in chosen] for name, chosen in vars(material.split).items()}
+    return {
+        "status": "interrupted" if progress.interrupted else "finished",
+        "name": request.preset,
+        "preset": request.preset,
+        "plan": material.plan.to_dict(),
+        "training": {
+            "houses": split["train"],
+            "start": iso_utc(min(home.series.start for home in material.homes)),
+            "end": iso_utc(max(home.series.end for home in material.homes)),
+            "data_fingerprint": material.fingerprint,
+            "windows": windows,
+            "resolutions_s": list(homes.resolutions),
+            "augment": homes.augment,
+            "days_share": homes.days_share,
+            "epochs": progress.history[-1].epoch,
+            "best_epoch": progress.best_epoch,
+            "best_validation_loss": progress.best_loss,
+            "windows_per_s": float(np.median(rates)) if rates else 0.0,
+        },
+        "split": split,
+        "scores_unit": "shares of each home's mean of 28 days",
+        "hyper_parameters": request.hyper.to_dict(),
+        "seed": request.seed,
+        "versions": library_versions(),
+        "backend": keras.backend.backend(),
+        "git_commit": git_commit(),
+        "machine": machine(),
+    }
+
+
+def _write(
+    folder: RunFolder, model: keras.Model, progress: Progress, held_out: ManyWindows, record: dict[str, Any], tracked: TrackedRun | UntrackedRun
+) -> None:
+    folder.write_history(progress.history)
+    folder.write_samples_of_homes([part for parts in held_out.by_step().values() for part in parts[:SAMPLED]])
+    folder.write_model(model)
+    folder.write_record(record)
+    figures = loss_picture(progress.history, progress.best_epoch, loss="CRPS + squared error, relative")
+    save_pictures(figures, folder.path)
+    tracked.log_scores({span: {name: table[name] for name in (MODEL, CLIMATOLOGY)} for span, table in record["scores"].items()})
+    for name, figure in figures.items():
+        tracked.log_picture(name, figure)
+    tracked.log_folder(folder.path)
+
+
+def verdict_of_homes(record: dict[str, Any]) -> list[str]:
+    """A line for each group of homes set aside: what the model is worth beside the rolling climatology."""
+    rows = [(span, table[MODEL]) for span, table in record["scores"].items()]
+    return [
+        f"{span}: CRPS skill {own['skill']['crps']:+.1%}, day-total skill {own['skill']['total_mae']:+.1%}, p10-p90 holds {own['coverage']:.0%}"
+        for span, own in rows
+    ]
