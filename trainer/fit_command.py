@@ -9,15 +9,17 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
 from edge_agent.contract.errors import ConfigError, TrainingError
 from edge_agent.contract.schema import STEPS_S, read_house
-from trainer.homes import HomesRequest, Sources, files_by_house
 from trainer.presets import COVARIATE_ROLES, PRESETS, SCHEDULES, HyperParameters, hyper_parameters, plan_for
 from trainer.quiet import without_native_stderr
+
+if TYPE_CHECKING:
+    from trainer.homes import HomesRequest
 
 RESOLUTIONS_MIN: Final = (10, 30, 60)
 AUGMENT: Final = 6
@@ -150,6 +152,8 @@ def _check_homes(arguments: argparse.Namespace) -> HomesRequest:
     Raises:
         ConfigError: another preset, a target, or a value out of range.
     """
+    from trainer.homes import HomesRequest, Sources, files_by_house  # loads pandas, which help and mistakes need not wait for
+
     if arguments.preset != "base" or arguments.target:
         raise ConfigError("many homes make one model of preset base for all their energy targets: leave out --target and other presets")
     resolutions = sorted({60 * minutes for minutes in arguments.resolutions})
