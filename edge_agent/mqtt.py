@@ -33,7 +33,7 @@ QUEUE_SIZE: Final = 10_000
 UNSENT_LIMIT: Final = 1_000
 """Most own messages that wait for the broker's acknowledgement; further ones are dropped."""
 UNSENT_PACE: Final = 50
-"""As UNSENT_LIMIT, but of a lossless link, which waits."""
+"""Own messages of a lossless link that wait to be written out."""
 RECEIVE_MAXIMUM: Final = 100
 """Messages that an MQTT 5 broker may send ahead of acknowledgement."""
 KEEPALIVE_S: Final = 30
@@ -88,7 +88,8 @@ class BrokerLink:
             status_topic: holds `online`, `offline` (the last will) or `stopped`; None for a visitor.
             subscriptions: topics to read, QoS 1.
             keep_session: let the broker keep messages for an hour while this program is away.
-            lossless: never drop, neither what comes nor what goes: hold the broker back and wait for it.
+            lossless: drop nothing that comes: read no further while the queue is full. Own messages then go at QoS 0, because the broker's
+                acknowledgements would stand in line behind all that it has to hand out.
         """
         self.settings, self.client_id, self.status_topic = settings, client_id, status_topic
         self.subscriptions = [(topic, 1) for topic in subscriptions]
@@ -175,7 +176,7 @@ class BrokerLink:
     # own messages
 
     def publish(self, topic: str, payload: str | bytes, *, retain: bool = False, lifetime_s: float | None = None) -> None:
-        """Send at QoS 1. Without a connection, a retained value waits for the next one and any other is dropped.
+        """Send a message. Without a connection, a retained value waits for the next one and any other is dropped.
 
         Args:
             topic: where.
@@ -193,7 +194,7 @@ class BrokerLink:
                 self._send_kept(topic) if retain else self._send(topic, data, retain=False)
 
     def _keep_pace(self) -> None:
-        """Wait for a broker that is slower than this program, but not while paho's thread may itself wait, at a full queue."""
+        """Let the network thread write out what was published, but not while it may itself wait, at a full queue."""
         while self.lossless and len(self._in_flight) >= UNSENT_PACE and self.connected.is_set() and not self._queue.full():
             time.sleep(0.001)
             self._settle()
@@ -219,7 +220,7 @@ class BrokerLink:
         if lifetime_s is not None and self.is_mqtt5:
             properties = _properties(PacketTypes.PUBLISH, MessageExpiryInterval=lifetime_s)
         with self._lock:
-            info = self._client.publish(topic, data, qos=1, retain=retain, properties=properties)
+            info = self._client.publish(topic, data, qos=0 if self.lossless else 1, retain=retain, properties=properties)
             if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
                 self.dropped += 1
             else:

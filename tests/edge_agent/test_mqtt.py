@@ -303,6 +303,22 @@ def test_a_lossless_link_holds_the_broker_back(broker, link_to, watch, monkeypat
 
 
 @pytest.mark.broker
+def test_a_lossless_link_publishes_all_while_its_queue_is_full(broker, link_to, watch, monkeypatch, eventually):
+    monkeypatch.setattr("edge_agent.mqtt.QUEUE_SIZE", 5)
+    monkeypatch.setattr("edge_agent.mqtt.UNSENT_PACE", 5)
+    controller = watch(broker.port)
+    link = link_to(broker.port, lossless=True)
+    eventually(lambda: controller.retained.get(STATUS) == "online")
+    for i in range(300):
+        controller.publish("in/x", str(i))
+    for _ in range(300):
+        message = link.get(20)
+        link.publish("out/x", message.payload, retain=True)
+    eventually(lambda: controller.retained.get("out/x") == "299")
+    assert [payload for topic, payload in controller.seen if topic == "out/x"] == [str(i) for i in range(300)]
+
+
+@pytest.mark.broker
 def test_a_lossless_link_with_a_full_queue_still_stops(broker, link_to, watch, monkeypatch, eventually):
     monkeypatch.setattr("edge_agent.mqtt.QUEUE_SIZE", 1)
     controller = watch(broker.port)
