@@ -1,0 +1,109 @@
+"""Runs over many homes: one table of four meters and a house of its own, seconds each, by the command line as a user would."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from export.run_folder import read_run
+from trainer.__main__ import main
+
+METERS = """
+site = "street"
+time_zone = "Europe/Berlin"
+step = 1800
+table_clock = "utc"
+targets = [{targets}]
+{sensors}
+[[sensors]]
+name = "outdoor"
+role = "outdoor_temperature"
+column = "outdoor"
+"""
+TINY = ["--epochs", "1", "--units", "3", "--batch-size", "32", "--no-jit", "--days", "0.5", "--augment", "3", "--tracking-uri", "off"]
+
+
+@pytest.fixture(scope="module")
+def street(small_series, tmp_path_factory):
+    """Paths of a house.toml and a CSV of four half-hourly meters, and the table's rows."""
+    folder = tmp_path_factory.mktemp("street")
+    names = [f"home{i}" for i in range(4)]
+    targets = ", ".join(f'{{ name = "{name}", sensor = "{name}" }}' for name in names)
+    sensors = "".join(f'[[sensors]]\nname = "{name}"\nrole = "energy"\ncolumn = "{name}"\n' for name in names)
+    (folder / "street.toml").write_text(METERS.format(targets=targets, sensors=sensors))
+    half = small_series.resample(1800)
+    rng = np.random.default_rng(1)
+    use = half.values[:, :1] * (0.5 + np.arange(4)) * rng.gamma(3, 1 / 3, (len(half), 4))
+    times = np.datetime_as_string(half.times.astype("datetime64[s]"))
+    rows = [",".join([t, *(f"{v:.2f}" for v in e), f"{o:.1f}"]) for t, e, o in zip(times, use, half.values[:, 2], strict=True)]
+    (folder / "street.csv").write_text("\n".join(["time," + ",".join(names) + ",outdoor", *rows]) + "\n")
+    return folder / "street.toml", folder / "street.csv"
+
+
+@pytest.fixture
+def fit(street, tmp_path):
+    def run(*extra, houses=(street[0],), data=(street[1],), out="run"):
+        words = ["fit", "--house", *map(str, houses), "--data", *map(str, data), "--out", str(tmp_path / out)]
+        return main([*words, *TINY, *extra]), tmp_path / out
+
+    return run
+
+
+def record(run):
+    return json.loads((run / "run.json").read_text())
+
+
+def test_all_targets_of_houses_make_one_model_for_any_step(fit, street, small_run):
+    code, run = fit(houses=(street[0], small_run[0]), data=(street[1], small_run[1]))
+    assert code == 0
+    read = read_run(run)
+    assert (read.plan.target, read.plan.step_s, read.plan.horizon) == ("energy", 3600, 24)
+    assert {sample.series.step_s for sample in read.samples} <= {1800, 3600}
+    homes = [name for part in record(run)["split"].values() for name in part]
+    assert sorted(homes) == ["small:energy", *(f"street:home{i}" for i in range(4))]
+    model = keras.models.load_model(run / "model.keras", compile=False)
+    for sample in read.samples:
+        assert model.predict_on_batch(sample.inputs(read.plan, sample.origins[:2]).arrays)[1].shape == (2, 86400 // sample.series.step_s)
+
+
+def test_scores_stand_beside_the_baselines_by_resolution(fit):
+    _, run = fit("--all-targets")
+    scores = record(run)["scores"]
+    assert set(scores) == {f"{part} {minutes} min" for part in ("validation", "stopping") for minutes in (30, 60)}
+    for table in scores.values():
+        assert table["rolling climatology"]["skill"]["total_mae"] == 0
+        assert 0.5 < table["model"]["coverage"] <= 1
+
+
+def test_the_same_seed_gives_the_same_model(fit):
+    models = [keras.models.load_model(fit("--all-targets", out=out)[1] / "model.keras", compile=False) for out in ("one", "two")]
+    for ours, theirs in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_what_the_share_leaves_out_decides_nothing(fit, street, small_run, tmp_path):
+    lines = small_run[1].read_text().splitlines()
+    border = 1 + round(0.6 * (len(lines) - 1))
+    spoilt = [*lines[:border], *(f"{line.split(',')[0]},5.0,30.0,-20.0" for line in lines[border:])]
+    (tmp_path / "spoilt.csv").write_text("\n".join(spoilt) + "\n")
+    houses = (street[0], small_run[0])
+    files = {"ours": small_run[1], "theirs": tmp_path / "spoilt.csv"}
+    runs = [fit("--train-share", "1", "0.6", houses=houses, data=(street[1], path), out=out)[1] for out, path in files.items()]
+    ours, theirs = map(record, runs)
+    assert ours["training"]["data_fingerprint"] == theirs["training"]["data_fingerprint"]
+    np.testing.assert_allclose(ours["calibration"]["read_levels"], theirs["calibration"]["read_levels"], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--all-targets", "--preset", "seed"], "preset base"),
+        (["--all-targets", "--resolutions", "7"], "--resolutions 7"),
+        (["--all-targets", "--days", "0"], "--days 0"),
+        (["--all-targets", "--train-share", "0.5", "0.5"], "--train-share"),
+    ],
+)
+def test_what_cannot_be_is_refused(fit, capsys, words, said):
+    assert fit(*words)[0] == 2
+    assert said in capsys.readouterr().err
