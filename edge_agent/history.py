@@ -110,6 +110,7 @@ class History:
         self._check_version()
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA journal_size_limit = 16777216")
+        self._db.execute("PRAGMA cache_size = -512")  # kB; the window of recent steps is in memory already
         self._db.execute("PRAGMA foreign_keys = ON")
         if self._one("PRAGMA user_version") == 0:
             header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
@@ -238,8 +239,8 @@ class History:
     def _fill(self, values: np.ndarray[Any, np.dtype[np.float64]], sensor: int, start: int, step_s: int) -> None:
         """Put what is stored of `sensor` into `values`, `(n_steps,)`."""
         query = "SELECT (time - ?) / ?, value FROM steps WHERE sensor = ? AND time >= ? AND time < ?"
-        rows = self._db.execute(query, (start, step_s, sensor, start, start + step_s * len(values))).fetchall()
-        flat = np.fromiter(chain.from_iterable(rows), np.float64, 2 * len(rows)).reshape(-1, 2)
+        rows = self._db.execute(query, (start, step_s, sensor, start, start + step_s * len(values)))
+        flat = np.fromiter(chain.from_iterable(rows), np.float64).reshape(-1, 2)
         values[flat[:, 0].astype(np.int64)] = flat[:, 1]
 
     def bounds(self) -> tuple[int, int] | None:

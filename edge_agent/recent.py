@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from edge_agent.contract.errors import DataError
+from edge_agent.contract.localtime import DAY_S
 from edge_agent.contract.schema import Feature
 from edge_agent.contract.series import Series
 
 
 class RecentSteps:
-    """A window of closed steps that moves on; 28 sensors over 57 days of 10 minutes take 3.7 MB."""
+    """A window of closed steps that moves on; 28 sensors over 57 days of 10 minutes take 1.9 MB."""
 
     def __init__(self, features: tuple[Feature, ...], *, step_s: int, keep_s: int) -> None:
         """Begin empty.
@@ -26,8 +27,8 @@ class RecentSteps:
         self.keep_s = keep_s
         self._keep = keep_s // step_s
         self._column = {feature.name: i for i, feature in enumerate(features)}
-        # twice what is kept, so that the whole is moved once in `keep` steps
-        self._values = np.full((2 * self._keep, len(features)), np.nan)
+        # with room for another day, so that the whole is moved once a day
+        self._values = np.full((self._keep + max(DAY_S // step_s, 1), len(features)), np.nan)
         self._start = 0
         self._n = 0
 
@@ -37,12 +38,11 @@ class RecentSteps:
         return self._start + self._n * self.step_s if self._n else None
 
     def load(self, series: Series) -> None:
-        """Begin with `series`, or as much of its end as is kept."""
+        """Begin with the columns of `series`, or as much of their end as is kept; further calls with the same times add other columns."""
         self._n = min(len(series), self._keep)
         self._start = series.end - self._n * self.step_s
-        columns = [series.position(feature.name) for feature in self.features]
-        self._values[: self._n] = series.values[len(series) - self._n :, columns]
-        self._values[self._n :] = np.nan
+        for column, feature in enumerate(series.features):
+            self._values[: self._n, self._column[feature.name]] = series.values[len(series) - self._n :, column]
 
     def append(self, time: int, values: Mapping[str, float]) -> None:
         """Add the step that starts at `time` (unix s); steps between it and the newest one become unknown.
@@ -65,9 +65,10 @@ class RecentSteps:
     def _move(self, row: int) -> int:
         """Make room for `row`; returns its new place."""
         shift = row + 1 - self._keep
-        kept = self._values[min(shift, self._n) : self._n].copy()
-        self._values[: len(kept)] = kept
-        self._values[len(kept) :] = np.nan
+        for first in range(0, self._n - shift, shift):  # bit by bit, because a copy of the whole would be as large again
+            kept = self._values[first + shift : min(first + 2 * shift, self._n)]
+            self._values[first : first + len(kept)] = kept
+        self._values[max(self._n - shift, 0) :] = np.nan
         self._start += shift * self.step_s
         return row - shift
 

@@ -226,7 +226,8 @@ class Service:
 
     def _begin_recent(self, end: int) -> None:
         """Load the last weeks; whoever restarts the agent wants to see a forecast now."""
-        self.recent.load(self.history.series(self.house.features, end - self.recent.keep_s, end, self.house.step_s))
+        for feature in self.house.features:  # one by one, because all at once would take the memory twice
+            self.recent.load(self.history.series((feature,), end - self.recent.keep_s, end, self.house.step_s))
         if not self.settings.replay_clock:
             self._forecast_all(end)
 

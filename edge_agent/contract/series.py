@@ -79,7 +79,9 @@ class Series:
         return self.values[:, self.position(name)]
 
     def select(self, names: tuple[str, ...]) -> Series:
-        """The same grid with just the features `names`, in that order."""
+        """The same grid with just the features `names`, in that order; shares its values when these are all."""
+        if names == self.names:
+            return self
         columns = [self.position(name) for name in names]
         return replace(self, features=tuple(self.features[c] for c in columns), values=self.values[:, columns])
 
