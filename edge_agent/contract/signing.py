@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 PUBLIC_BYTES, SIGNATURE_BYTES = 32, 64
 SYSTEM_KEYS: Final = Path("/etc/hearthcast/keys")
+CHECK_TIMEOUT_S: Final = 20.0
 
 
 def config_dir() -> Path:
@@ -139,14 +141,47 @@ def sign(data: bytes, key: Ed25519PrivateKey) -> bytes:
 
 def signer_of(data: bytes, signature: bytes) -> bytes | None:
     """The public key (32 bytes) that made `signature` (as `sign` returns it) over `data`; None when it does not fit."""
+    if len(signature) != PUBLIC_BYTES + SIGNATURE_BYTES:
+        return None
+    public, own = signature[:PUBLIC_BYTES], signature[PUBLIC_BYTES:]
+    valid = None if "cryptography" in sys.modules else _is_valid_apart(public, own, data)
+    if valid is None:
+        valid = _is_valid(public, own, data)
+    return public if valid else None
+
+
+def _is_valid(public: bytes, signature: bytes, data: bytes) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    if len(signature) != PUBLIC_BYTES + SIGNATURE_BYTES:
-        return None
-    public = signature[:PUBLIC_BYTES]
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature[PUBLIC_BYTES:], data)
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
     except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+_CHECK: Final = """
+import sys
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+read = sys.stdin.buffer.read
+try:
+    Ed25519PublicKey.from_public_bytes(read(32)).verify(read(64), read())
+except (InvalidSignature, ValueError):
+    print("invalid")
+else:
+    print("valid")
+"""
+
+
+def _is_valid_apart(public: bytes, signature: bytes, data: bytes) -> bool | None:
+    """As `_is_valid`, in a process of its own that takes the library's 9 MB of memory along when it ends; None when that did not work."""
+    import subprocess
+
+    command = [sys.executable, "-P", "-c", _CHECK]  # -P: nothing is imported from the folder that the agent happens to stand in
+    try:
+        done = subprocess.run(command, input=public + signature + data, capture_output=True, timeout=CHECK_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    return public
+    return {b"valid": True, b"invalid": False}.get(done.stdout.strip())

@@ -2,6 +2,7 @@
 
 import base64
 import stat
+import sys
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -24,6 +25,38 @@ def test_a_signature_names_its_signer(tmp_path):
 def test_a_signature_that_was_touched_has_no_signer(tmp_path, change):
     signing.create_key(tmp_path / "a.key")
     assert signing.signer_of(b"data", change(signing.sign(b"data", signing.load_key(tmp_path / "a.key")))) is None
+
+
+@pytest.fixture
+def no_library(monkeypatch):
+    """As on a gateway, where nothing else has loaded the library."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "cryptography"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_a_gateway_checks_in_a_process_of_its_own(tmp_path, request):
+    public = signing.create_key(tmp_path / "a.key")
+    signature = signing.sign(b"data", signing.load_key(tmp_path / "a.key"))
+    request.getfixturevalue("no_library")
+    assert signing.signer_of(b"data", signature) == base64.b64decode(public)
+    assert signing.signer_of(b"Data", signature) is None
+    assert "cryptography" not in sys.modules
+
+
+def test_a_check_does_not_import_from_the_working_folder(tmp_path, monkeypatch, no_library):
+    (tmp_path / "cryptography.py").write_text("print('valid')")
+    monkeypatch.chdir(tmp_path)
+    assert signing.signer_of(b"data", bytes(96)) is None
+
+
+@pytest.mark.parametrize("python", ["no such program", "/bin/false"])
+def test_where_no_process_can_be_started_the_check_is_made_here(tmp_path, monkeypatch, python):
+    public = signing.create_key(tmp_path / "a.key")
+    signature = signing.sign(b"data", signing.load_key(tmp_path / "a.key"))
+    monkeypatch.setattr(sys, "executable", python)
+    monkeypatch.setattr(sys, "modules", {name: module for name, module in sys.modules.items() if name != "cryptography"})
+    assert signing.signer_of(b"data", signature) == base64.b64decode(public)
+    assert signing.signer_of(b"Data", signature) is None
 
 
 def test_a_private_key_is_private_and_never_overwritten(tmp_path):
