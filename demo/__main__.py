@@ -136,12 +136,12 @@ def _material(options: argparse.Namespace, folder: Folder) -> Material:
     return material
 
 
-def _bundle(material: Material, folder: Folder, *, quick: bool, console: Console) -> Path:
-    """A bundle to run: trained here, or, in a hurry, the one that ships."""
+def _bundle(material: Material, folder: Folder, *, quick: bool, console: Console) -> Path | None:
+    """A bundle trained here; in a hurry None, which means the one that ships, where there is one."""
     shipped = shipped_bundle()
     if quick and shipped is not None:
         console.print(f"the model that ships with Hearthcast: {shipped}")
-        return shipped
+        return None
     return train_and_export(material, folder, quick=quick)
 
 
@@ -161,7 +161,7 @@ def _save(folder: Folder, newest: Payload, outcome: Outcome) -> None:
     folder.scores.write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
 
 
-def _farewell(console: Console, folder: Folder, bundle: Path, *, seconds: float) -> None:
+def _farewell(console: Console, folder: Folder, bundle: Path | None, *, seconds: float) -> None:
     """Where everything lies."""
     console.print()
     console.rule(f"[bold]done in {seconds / 60:.1f} minutes[/]", align="left")
@@ -169,7 +169,7 @@ def _farewell(console: Console, folder: Folder, bundle: Path, *, seconds: float)
         "picture": folder.picture,
         "forecast": folder.forecast,
         "scores": folder.scores,
-        "bundle": bundle,
+        "bundle": bundle or shipped_bundle(),
         "agent's memory": folder.agent / HISTORY,
         "logs": folder.log("agent").parent,
     }

@@ -22,14 +22,13 @@ from edge_agent.homeassistant import hourly_topic
 MESSAGES_AHEAD: Final = 400
 """How far the replay may run ahead of the agent: Mosquitto keeps 1,000 messages for a slow reader and drops the rest."""
 START_TIMEOUT_S: Final = 60.0
-MANY_HOUSES: Final = ("--epochs", 5, "--stride-s", 7200)
-"""Windows of many houses differ more than those of one: a few passes over fewer windows of each are enough."""
-ONE_HOUSE: Final = ("--epochs", 12, "--stride-s", 3600)
-QUICK: Final = ("--epochs", 2, "--stride-s", 7200, "--units", 16)
+MANY_HOUSES: Final = ("--resolutions", 10, "--augment", 0, "--days", 1, "--epochs", 8)
+ONE_HOUSE: Final = ("--stride-s", 3600, "--epochs", 12)
+QUICK_EPOCHS: Final = ("--epochs", 2)
 
 
 def train_and_export(material: Material, folder: Folder, *, quick: bool) -> Path:
-    """Train on what the agent remembers and on the other houses, export, and return the signed bundle.
+    """Train on what the agent remembers and on the neighbours, export, and return the signed bundle.
 
     Raises:
         ServiceError: a program failed; the message names it and its log.
@@ -37,19 +36,21 @@ def train_and_export(material: Material, folder: Folder, *, quick: bool) -> Path
     history = folder.data / "history.csv"
     agent_flags = ("--house", folder.house, "--state-dir", folder.agent)
     run_program("edge_agent", ("history", "export", *agent_flags, "--out", history), log=folder.log("history"), environment=folder.environment)
-    effort = QUICK if quick else MANY_HOUSES if material.others else ONE_HOUSE
-    data = ("--data", *material.others, history)
-    fit = ("fit", "--preset", "base", "--house", folder.house, *data, "--out", folder.run, "--tracking-uri", folder.tracking_uri, *effort)
+    houses = ("--house", folder.house, *(neighbour.house for neighbour in material.neighbours))
+    tables = ("--data", history, *(neighbour.table for neighbour in material.neighbours))
+    effort = (*(MANY_HOUSES if material.neighbours else ONE_HOUSE), *(QUICK_EPOCHS if quick else ()))
+    fit = ("fit", "--preset", "base", *houses, *tables, "--out", folder.run, "--tracking-uri", folder.tracking_uri, *effort)
     run_program("trainer", fit, log=folder.log("train"), environment=folder.environment)
     run_program("export", (folder.run, "--out", folder.bundle), log=folder.log("export"), environment=folder.environment)
     return folder.bundle
 
 
-def start_agent(folder: Folder, bundle: Path, *, broker: str, announced: bool) -> Agent:
-    """The agent on the replay's clock; `announced` to Home Assistant, where somebody will look at it."""
-    flags = ("--house", folder.house, "--bundle", bundle, "--broker", broker, "--state-dir", folder.agent, "--replay-clock")
+def start_agent(folder: Folder, bundle: Path | None, *, broker: str, announced: bool) -> Agent:
+    """The agent on the replay's clock, with the model that ships where there is no `bundle`; `announced` to Home Assistant, if somebody will look."""
+    flags = ("--house", folder.house, "--broker", broker, "--state-dir", folder.agent, "--replay-clock")
+    model = () if bundle is None else ("--bundle", bundle)
     discovery = () if announced else ("--discovery", "off")
-    return Agent((*flags, *discovery), log=folder.log("agent"), environment=folder.environment)
+    return Agent((*flags, *model, *discovery), log=folder.log("agent"), environment=folder.environment)
 
 
 class Listener:
@@ -133,7 +134,10 @@ def read_retained(material: Material, connection: Connection) -> tuple[Payload, 
 
     connection.listen(topic, keep("steps"))
     connection.listen(hourly_topic(topic), keep("hours"))
-    connection.wait(lambda: len(found) == 2, what=f"retained message on {topic}", timeout_s=START_TIMEOUT_S)
+    # the agent publishes one after the other: wait until both are of one origin
+    connection.wait(
+        lambda: len(found) == 2 and found["steps"]["origin"] == found["hours"]["origin"], what=f"retained pair on {topic}", timeout_s=START_TIMEOUT_S
+    )
     if unix_s(found["steps"]["origin"]) != material.origin:
         raise ServiceError(f"the retained forecast has origin {found['steps']['origin']}, not the last one's {iso_utc(material.origin)}")
     return found["steps"], found["hours"]
