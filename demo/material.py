@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ import numpy as np
 
 from demo.folder import Folder
 from demo.household import Household, draw_household
-from demo.simulate import HOUSE_TOML, START, simulate_house, simulated_house, write_csv
+from demo.simulate import HOUSE_TOML, simulate_house, simulated_house, write_csv
 from edge_agent.contract.errors import ConfigError, DataError
 from edge_agent.contract.localtime import DAY_S, day_bounds, local_date
 from edge_agent.contract.schema import HouseSpec, read_house
@@ -25,11 +25,35 @@ QUICK_REPLAY_DAYS: Final = 3
 EARLIER_DAYS: Final = 42
 """Least history before the replay: what training needs for its four spans."""
 REFERENCE_HOUSE: Final = Path(__file__).parents[1] / "deploy" / "houses" / "uci_appliances.toml"
-NEIGHBOURS: Final = 10
-"""Houses to train on. They share one table: seven of them fall into its training span, the next into the spans that stop, calibrate and test."""
-NEIGHBOUR_DAYS: Final = 98
-APART_S: Final = 364 * DAY_S
-"""From one neighbour to the next: the same weekdays and season, and more time between them than any climatology looks back."""
+NEIGHBOURS: Final = 30
+QUICK_NEIGHBOURS: Final = 6
+NEIGHBOUR_DAYS: Final = 126
+NEIGHBOUR_TOML: Final = """\
+site = "neighbour_{number}"
+time_zone = "{zone}"
+step = 600
+table_clock = "utc"
+
+[[targets]]
+name = "energy"
+sensor = "energy"
+
+[[sensors]]
+name = "energy"
+role = "energy"
+unit = "Wh"
+column = "energy"
+"""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Another house to train on."""
+
+    house: Path
+    """Its description."""
+    table: Path
+    """Its energy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +68,10 @@ class Material:
     """Unix s of a local midnight."""
     origin: int
     """Unix s of the local midnight at which the held-back day begins: origin of the last forecast."""
-    others: tuple[Path, ...]
-    """Tables of other houses to train on."""
     story: str
     """What this house is, for the reader."""
+    neighbours: tuple[Neighbour, ...] = ()
+    """Other houses to train on."""
 
     @property
     def earlier(self) -> Series:
@@ -61,18 +85,26 @@ class Material:
 
 
 def simulated_material(seed: int, folder: Folder, *, quick: bool) -> Material:
-    """Ten weeks of a simulated house, and, unless in a hurry, of its neighbours in the same weeks of earlier years."""
+    """Ten weeks of a simulated house, and its neighbours up to the day on which the replay begins."""
     shutil.copyfile(HOUSE_TOML, folder.house)
     house, series = simulated_house(), simulate_house(seed, 7 * WEEKS)
     household = draw_household(np.random.default_rng(seed))
     write_csv(series, folder.data / "house.csv")
-    others = []
-    for number in range(1, 1 + (0 if quick else NEIGHBOURS)):
-        neighbour_seed = seed + 1_000_000 * number
-        neighbour = draw_household(np.random.default_rng(neighbour_seed), climate=household.climate)
-        others.append(folder.data / f"neighbour_{number}.csv")
-        write_csv(simulate_house(neighbour_seed, NEIGHBOUR_DAYS, start=START - number * APART_S, household=neighbour), others[-1])
-    return _material(house, series, f"Simulated house {seed}: {_in_words(household)}", others=others, quick=quick)
+    material = _material(house, series, f"Simulated house {seed}: {_in_words(household)}", quick=quick)
+    numbers = range(1, 1 + (QUICK_NEIGHBOURS if quick else NEIGHBOURS))
+    neighbours = tuple(_neighbour(material, number, seed=seed + 1_000_000 * number, climate=household.climate, folder=folder) for number in numbers)
+    return replace(material, neighbours=neighbours)
+
+
+def _neighbour(material: Material, number: int, *, seed: int, climate: str, folder: Folder) -> Neighbour:
+    """Another house in the same climate; of its sensors, only the meter is known."""
+    household = draw_household(np.random.default_rng(seed), climate=climate)
+    start = material.replay_from - NEIGHBOUR_DAYS * DAY_S
+    metered = simulate_house(seed, NEIGHBOUR_DAYS, start=start, household=household).select(("energy",))
+    neighbour = Neighbour(folder.data / f"neighbour_{number}.toml", folder.data / f"neighbour_{number}.csv")
+    neighbour.house.write_text(NEIGHBOUR_TOML.format(number=number, zone=material.house.time_zone), encoding="utf-8")
+    write_csv(metered, neighbour.table)
+    return neighbour
 
 
 def recorded_material(data: Path, house_file: Path | None, folder: Folder, *, quick: bool) -> Material:
@@ -88,10 +120,10 @@ def recorded_material(data: Path, house_file: Path | None, folder: Folder, *, qu
     house = read_house(path)
     shutil.copyfile(path, folder.house)
     series = read_table(house, [data]).series
-    return _material(house, series, f"House {house.site} as recorded in {data.name}", others=[], quick=quick)
+    return _material(house, series, f"House {house.site} as recorded in {data.name}", quick=quick)
 
 
-def _material(house: HouseSpec, series: Series, about: str, *, others: list[Path], quick: bool) -> Material:
+def _material(house: HouseSpec, series: Series, about: str, *, quick: bool) -> Material:
     last_day = local_date(series.end, house.zone) - timedelta(days=1)  # the last one that is there as a whole
     first_day = last_day - timedelta(days=QUICK_REPLAY_DAYS if quick else REPLAY_DAYS)
     replay_from, origin = (day_bounds(day, house.zone)[0] for day in (first_day, last_day))
@@ -103,7 +135,7 @@ def _material(house: HouseSpec, series: Series, about: str, *, others: list[Path
         f"{about}\n{len(series):,} steps of {house.step_s // 60} minutes, {len(house.sensors)} sensors\n"
         f"{earlier_days} days of history, then {(last_day - first_day).days} days to replay; {last_day} is held back"
     )
-    return Material(house, house.targets[0].name, series, replay_from, origin, tuple(others), story)
+    return Material(house, house.targets[0].name, series, replay_from, origin, story)
 
 
 def _in_words(house: Household) -> str:

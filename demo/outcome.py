@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from rich.table import Table
@@ -48,10 +48,10 @@ class Outcome:
     n_origins: int
     n_days: int
 
-    def skill(self, label: str) -> float:
-        """1 - CRPS / CRPS of the rolling climatology; NaN where that makes no error."""
-        reference = self.lines[CLIMATOLOGY].crps
-        return 1.0 - self.lines[label].crps / reference if reference > 0 else float("nan")
+    def skill(self, label: str, score: Literal["crps", "total_mae"] = "crps") -> float:
+        """1 - score / the rolling climatology's; NaN where that makes no error, or the score is not known."""
+        own, reference = (getattr(self.lines[name], score) for name in (label, CLIMATOLOGY))
+        return 1.0 - own / reference if reference > 0 else float("nan")
 
 
 def unix_s(text: str) -> int:
@@ -104,14 +104,14 @@ def score_table(outcome: Outcome, unit: str) -> Table:
     table = Table(
         title=f"{outcome.n_origins} forecasts issued at full hours of the replayed days",
         caption=f"Errors in {unit} a step (total: {unit} a day, {outcome.n_days} forecasts issued at midnight); lower is better. "
-        f"Skill: 1 - CRPS / CRPS of the {CLIMATOLOGY}. CRPS from the published p10, p50 and p90.",
+        f"Skill: 1 - error / error of the {CLIMATOLOGY}. CRPS from the published p10, p50 and p90.",
     )
-    for heading in ("forecast", "CRPS", "MAE", "day total", "in p10-p90", "skill"):
+    for heading in ("forecast", "MAE", "CRPS", "skill", "day total", "skill", "in p10-p90"):
         table.add_column(heading, justify="left" if heading == "forecast" else "right")
     for label, line in outcome.lines.items():
-        total = "-" if np.isnan(line.total_mae) else f"{line.total_mae:,.0f}"
+        total = ("-", "-") if np.isnan(line.total_mae) else (f"{line.total_mae:,.0f}", f"{outcome.skill(label, 'total_mae'):+.1%}")
         cover = "-" if line.coverage is None else f"{line.coverage:.0%}"
-        cells = (f"{line.crps:.1f}", f"{line.mae:.1f}", total, cover, f"{outcome.skill(label):+.1%}")
+        cells = (f"{line.mae:.1f}", f"{line.crps:.1f}", f"{outcome.skill(label):+.1%}", *total, cover)
         table.add_row(label, *cells, style="bold" if label == MODEL else None)
     return table
 

@@ -5,9 +5,11 @@ import pytest
 
 from demo.folder import prepare_folder
 from demo.material import recorded_material, simulated_material
-from demo.simulate import simulate_house, write_csv
+from demo.simulate import HOUSE_TOML, simulate_house, write_csv
 from edge_agent.contract.errors import ConfigError, DataError
 from edge_agent.contract.localtime import DAY_S
+from edge_agent.contract.schema import read_house
+from trainer.datasets import read_table
 
 
 @pytest.fixture
@@ -29,39 +31,28 @@ def test_last_day_is_held_back_and_the_days_before_it_are_replayed(folder):
     assert material.series.end - material.origin == DAY_S
 
 
-def test_neighbours_are_other_houses_far_enough_apart_for_every_climatology(folder):
-    material = simulated_material(7, folder, quick=False)
-    tables = [path.read_text().splitlines() for path in material.others]
-    days = sorted((day_of(table[1]), day_of(table[-1])) for table in tables)
-    begins = [begin for begin, _ in days[1:]] + [material.series.start // DAY_S]
-    assert len(tables) == 10
-    assert min(begin - last for begin, (_, last) in zip(begins, days, strict=True)) > 57
-    assert len({table[1].split(",")[1] for table in tables} | {str(material.series.values[0, 0])}) == 11
-
-
-def day_of(line):
-    return int(datetime.fromisoformat(line.split(",")[0]).timestamp()) // DAY_S
+def test_neighbours_are_other_houses_known_until_the_replay_begins(folder):
+    material = simulated_material(7, folder, quick=True)
+    houses = [read_house(neighbour.house) for neighbour in material.neighbours]
+    series = [read_table(house, [neighbour.table]).series for house, neighbour in zip(houses, material.neighbours, strict=True)]
+    assert len({house.site for house in houses} | {material.house.site}) == 7
+    assert {each.end for each in series} == {material.replay_from}
+    assert len({round(each.column("energy").sum()) for each in series}) == 6
 
 
 def test_recorded_table_is_cut_at_its_last_whole_local_day(folder, tmp_path):
     series = simulate_house(1, 70)
     write_csv(series.between(series.start, series.end - 5 * 3600), tmp_path / "mine.csv")
-    material = recorded_material(tmp_path / "mine.csv", simulated_house_file(), folder, quick=False)
+    material = recorded_material(tmp_path / "mine.csv", HOUSE_TOML, folder, quick=False)
     assert material.origin == utc(2026, 7, 10, 22)  # the 12th lacks its last five hours, so the 11th is held back
     assert material.replay_from == material.origin - 9 * DAY_S
     np.testing.assert_allclose(material.earlier.values, series.between(series.start, material.replay_from).values)
 
 
-def simulated_house_file():
-    from demo.simulate import HOUSE_TOML
-
-    return HOUSE_TOML
-
-
 def test_short_table_says_how_long_it_must_be(folder, tmp_path):
     write_csv(simulate_house(1, 30), tmp_path / "short.csv")
     with pytest.raises(DataError, match=r"covers 30\.0 days: at least 53"):
-        recorded_material(tmp_path / "short.csv", simulated_house_file(), folder, quick=False)
+        recorded_material(tmp_path / "short.csv", HOUSE_TOML, folder, quick=False)
 
 
 def test_data_without_a_description_asks_for_one(folder, tmp_path):

@@ -75,6 +75,7 @@ def test_baselines_worked_out_by_hand():
     assert (climatology.crps, climatology.mae, climatology.total_mae) == pytest.approx((100.0, 100.0, 2400.0))
     assert outcome.lines["same time yesterday"].coverage is None
     assert outcome.skill(MODEL) == pytest.approx(1 - (34 / 3) / 100)
+    assert outcome.skill(MODEL, "total_mae") == pytest.approx(1 - 400 / 2400)
 
 
 def test_only_forecasts_of_full_hours_with_a_known_day_are_scored():
@@ -99,6 +100,7 @@ def test_score_table_shows_every_method():
     for label in (MODEL, CLIMATOLOGY, "persistence", "same time last week"):
         assert label in text
     assert "+88.7%" in text
+    assert "+83.3%" in text
 
 
 def test_forecast_table_shows_hours_the_total_and_what_happened():
