@@ -18,7 +18,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 
 from edge_agent.contract.baseline import QUANTILE_LEVELS
-from edge_agent.contract.bundle import Bundle, Golden
+from edge_agent.contract.bundle import Bundle, Golden, read_shipped_bundle
 from edge_agent.contract.calibration import identity, publish
 from edge_agent.contract.errors import BundleError, ConfigError, DataError
 from edge_agent.contract.features import FeatureBuilder, ModelInputs
@@ -130,13 +130,14 @@ class Forecaster:
         Args:
             house: the house.
             model: None to forecast by the climatology alone.
-            target: name of the target; the model's own, or the house's first, when None.
+            target: name of the target; the model's own, or the house's first, when None. A model that reads no sensor by its name serves any target
+                of its role.
 
         Raises:
             ConfigError: the house lacks the model's target or a sensor that it names, or has another step than a model that cannot change it.
         """
         self.house, self.model, self.zone = house, model, house.zone
-        self.plan = climatology_plan(house, target or house.targets[0].name) if model is None else _plan_for(house, model)
+        self.plan = climatology_plan(house, target or house.targets[0].name) if model is None else _plan_for(house, model, target)
         if target not in (None, self.plan.target):
             raise ConfigError(f"the model forecasts {self.plan.target!r}, not {target!r}: give another bundle, or none")
         self.sensors = self.plan.sensors(house)
@@ -253,9 +254,11 @@ class Forecaster:
         return {"tomorrow": Total(tomorrow, middle, low, high, share)}
 
 
-def _plan_for(house: HouseSpec, model: Model) -> FeaturePlan:
-    """The model's plan at the house's step."""
+def _plan_for(house: HouseSpec, model: Model, target: str | None) -> FeaturePlan:
+    """The model's plan at the house's step, for the house's name of the target."""
     plan = model.bundle.manifest.plan.at_step(house.step_s)
+    if target is not None and plan.anchored and not any(name.startswith("sensor:") for name in plan.context):
+        plan = replace(plan, target=target)
     if plan.step_s != model.bundle.manifest.plan.step_s and not model.has_open_horizon:
         trained = model.bundle.manifest.plan.step_s
         raise ConfigError(f"this model's graph is fixed to steps of {trained} s, the house has {house.step_s} s: set step = {trained} or train again")
@@ -271,6 +274,14 @@ def _past_ratio(builder: FeatureBuilder, origin: int, horizon: int, levels: tupl
     if known.size < 2 or known.mean() <= 0:
         return np.ones(len(levels))
     return np.asarray(np.quantile(known / known.mean(), levels))
+
+
+def base_forecaster(house: HouseSpec, target: str) -> Forecaster:
+    """Forecasts `target` by the base model that ships, where that is made for its role, else by the climatology."""
+    bundle = read_shipped_bundle()
+    if bundle is None or bundle.manifest.plan.role != house.sensor(house.target(target).sensor).role:
+        return Forecaster(house, None, target=target)
+    return Forecaster(house, Model(bundle), target=target)
 
 
 def climatology_plan(house: HouseSpec, target: str) -> FeaturePlan:

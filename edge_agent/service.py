@@ -14,7 +14,7 @@ from edge_agent.config import Settings
 from edge_agent.contract.bundle import read_bundle
 from edge_agent.contract.errors import ConfigError, DataError, HearthcastError
 from edge_agent.contract.schema import HouseSpec
-from edge_agent.forecaster import Forecaster, Model
+from edge_agent.forecaster import Forecaster, Model, base_forecaster
 from edge_agent.health import Health
 from edge_agent.history import BUILDER, History, StoredForecast
 from edge_agent.mqtt import BrokerLink, Message
@@ -45,7 +45,7 @@ PRUNE_EVERY_S: Final = 86_400.0
 
 
 def load_forecasters(house: HouseSpec, settings: Settings) -> list[Forecaster]:
-    """A forecaster for each target of the house: by a bundle where one is given, else by the climatology.
+    """A forecaster for each target of the house: by a bundle where one is given, else by the model that ships, else by the climatology.
 
     Raises:
         BundleError: a bundle is refused.
@@ -59,7 +59,7 @@ def load_forecasters(house: HouseSpec, settings: Settings) -> list[Forecaster]:
         if forecaster.plan.target in forecasters:
             raise ConfigError(f"{path}: a second bundle for target {forecaster.plan.target!r}: give one bundle a target")
         forecasters[forecaster.plan.target] = forecaster
-    return [forecasters.get(target.name) or Forecaster(house, None, target=target.name) for target in house.targets]
+    return [forecasters.get(target.name) or base_forecaster(house, target.name) for target in house.targets]
 
 
 def subscriptions(house: HouseSpec, settings: Settings) -> list[str]:
@@ -96,7 +96,8 @@ class Service:
         self.publisher = Publisher(house, settings, link)
         self.decoder = Decoder(house, base_topic=settings.zigbee2mqtt_topic)
         self.builder = StepBuilder(house)
-        self.recent = RecentSteps(house.features, step_s=house.step_s, keep_s=max(f.history_s for f in forecasters))
+        read = tuple(feature for feature in house.features if any(feature in f.features for f in forecasters))
+        self.recent = RecentSteps(read, step_s=house.step_s, keep_s=max(f.history_s for f in forecasters))
         self.health = Health(house)
         self.notifier = Notifier()
         self.stop_requested = False
@@ -226,7 +227,7 @@ class Service:
 
     def _begin_recent(self, end: int) -> None:
         """Load the last weeks; whoever restarts the agent wants to see a forecast now."""
-        for feature in self.house.features:  # one by one, because all at once would take the memory twice
+        for feature in self.recent.features:  # one by one, because all at once would take the memory twice
             self.recent.load(self.history.series((feature,), end - self.recent.keep_s, end, self.house.step_s))
         if not self.settings.replay_clock:
             self._forecast_all(end)

@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from edge_agent.contract.bundle import read_bundle, shipped_bundle
+from edge_agent.contract.bundle import read_bundle
 from edge_agent.contract.errors import ConfigError, DataError
 from edge_agent.contract.features import FeatureBuilder
 from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import HouseSpec, read_house
 from edge_agent.contract.series import Series
-from edge_agent.forecaster import BATCH, Forecaster, Model
+from edge_agent.forecaster import BATCH, Forecaster, Model, base_forecaster
 from trainer.baselines import CLIMATOLOGY, actual_values, baseline_predictions
 from trainer.datasets import read_table
 from trainer.scores import Predictions, Scores, coverage_by_level, day_types, hours, leads, score, score_groups, skill, where_all_known
@@ -47,6 +47,8 @@ class Backtest:
     """By label; the model's first, the rolling climatology's last."""
     grades: dict[str, int]
     """Origins by grade: where the inputs do not allow the model, its row is the climatology's forecast, as on the gateway."""
+    version: str = ""
+    """Of the model."""
 
     @property
     def of_model(self) -> Predictions:
@@ -68,7 +70,7 @@ def backtest(forecaster: Forecaster, series: Series, origins: Ints, *, progress:
         raise DataError("no origin lies in this span with a whole day after it: widen --from and --to, or give a smaller --every")
     builder = forecaster.builder(series)
     graded = [forecaster.grade(builder, int(origin))[0] for origin in origins]
-    label = f"{forecaster.identity['name']} {forecaster.identity['version']}" if forecaster.model is not None else CLIMATOLOGY
+    label = forecaster.identity["name"] if forecaster.model is not None else CLIMATOLOGY
     anchored = baseline_predictions(builder if builder.plan.anchored else _climatology_of(forecaster).builder(series), origins)
     if forecaster.model is None:
         return Backtest(label, forecaster.house, forecaster.plan.unit, anchored, dict(Counter(graded)))
@@ -77,7 +79,8 @@ def backtest(forecaster: Forecaster, series: Series, origins: Ints, *, progress:
     climatology = anchored[CLIMATOLOGY]
     quantiles = np.where(fallback[:, None, None], climatology.quantiles, own.quantiles)
     own = replace(own, quantiles=quantiles, mean=np.where(fallback[:, None], climatology.mean, own.mean))
-    return Backtest(label, forecaster.house, forecaster.plan.unit, {label: own, **anchored}, dict(Counter(graded)))
+    version = forecaster.identity["version"]
+    return Backtest(label, forecaster.house, forecaster.plan.unit, {label: own, **anchored}, dict(Counter(graded)), version)
 
 
 def _climatology_of(forecaster: Forecaster) -> Forecaster:
@@ -129,9 +132,7 @@ def run(args: argparse.Namespace) -> int:
     house = read_house(args.house)
     start, end = (_time(option, text, house) for option, text in (("--from", args.start), ("--to", args.end)))
     every_s = _duration(args.every)
-    path = args.bundle or shipped_bundle()
-    model = Model(read_bundle(path, allow_unsigned=args.allow_unsigned)) if path else None
-    forecaster = Forecaster(house, model, target=args.target)
+    forecaster = _forecaster(house, args)
     table = read_table(house, args.data, repair=args.repair)
     for line in table.repairs:
         console.print(f"[yellow]repaired:[/] {line}")
@@ -142,6 +143,13 @@ def run(args: argparse.Namespace) -> int:
     console.print(score_table(result))
     _write(result, json_path=args.json, predictions_path=args.predictions)
     return 0
+
+
+def _forecaster(house: HouseSpec, args: argparse.Namespace) -> Forecaster:
+    """By the bundle given, else by the base model that ships (for energy), else by the climatology."""
+    if args.bundle:
+        return Forecaster(house, Model(read_bundle(args.bundle, allow_unsigned=args.allow_unsigned)), target=args.target)
+    return base_forecaster(house, args.target or house.targets[0].name)
 
 
 def _time(option: str, text: str | None, house: HouseSpec) -> int | None:
@@ -183,7 +191,7 @@ def score_table(result: Backtest) -> Table:
         table.add_column(heading, justify="left" if heading == "forecast" else "right", no_wrap=True)
     for label, row in scores.items():
         gain = skill(row, scores[CLIMATOLOGY])
-        cover = f"{row.coverage:.2f}" if result.predictions[label].quantiles.std(axis=-1).any() else "-"
+        cover = f"{row.coverage:.2f}" if (result.predictions[label].quantiles[..., 0] < result.predictions[label].quantiles[..., -1]).any() else "-"
         cells = (f"{row.mae:.4g}", f"{row.rmse:.4g}", f"{row.crps:.4g}", cover, f"{row.total_mae:.4g}")
         table.add_row(label, *cells, f"{gain['crps']:+.1%}", f"{gain['total_mae']:+.1%}", style="bold" if label == result.model else None)
     return table
@@ -198,6 +206,7 @@ def to_json(result: Backtest) -> dict[str, Any]:
         {
             "site": result.house.site,
             "model": result.model,
+            "version": result.version,
             "unit": result.unit,
             "step_s": own.step_s,
             "origins": {"n": len(own.origins), "first": iso_utc(int(own.origins[0])), "last": iso_utc(int(own.origins[-1]))},

@@ -230,6 +230,12 @@ def _sync_folder(path: Path) -> None:
 
 
 def shipped_bundle() -> Path | None:
-    """The base model that ships inside the package; None in a build without one."""
-    path = Path(__file__).parent.parent / "models" / "base-energy"
+    """Where the base model for energy lies that ships inside the package; None in a build without one."""
+    path = Path(__file__).parents[1] / "models" / "base-energy"
     return path if path.is_dir() else None
+
+
+def read_shipped_bundle() -> Bundle | None:
+    """The base model for energy, trusted by the key that ships beside it; None in a build without one. Raises as `read_bundle`."""
+    path = shipped_bundle()
+    return None if path is None else read_bundle(path, trusted=signing.trusted_keys((path.parent,)))

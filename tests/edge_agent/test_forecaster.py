@@ -343,7 +343,7 @@ def test_a_house_must_have_what_the_model_names():
         Forecaster(house(), a_model(plan=replace(ANCHORED, context=("target", "sensor:attic"))))
     with pytest.raises(ConfigError, match="the model forecasts energy: use a model for indoor_temperature"):
         Forecaster(house(), a_model(plan=replace(ANCHORED, target="warmth")))
-    with pytest.raises(ConfigError, match="the model forecasts 'energy', not 'warmth'"):
+    with pytest.raises(ConfigError, match="target 'warmth' of house 'home' is indoor_temperature"):
         Forecaster(house(), a_model(), target="warmth")
     with pytest.raises(ConfigError, match="no target 'enery'"):
         Forecaster(house(), None, target="enery")
