@@ -38,14 +38,14 @@ class RecentSteps:
         return self._start + self._n * self.step_s if self._n else None
 
     def load(self, series: Series) -> None:
-        """Begin with the columns of `series`, or as much of their end as is kept; further calls with the same times add other columns."""
+        """Begin the empty window with the columns of `series`, or as much of their end as is kept; more calls with the same times add columns."""
         self._n = min(len(series), self._keep)
         self._start = series.end - self._n * self.step_s
         for column, feature in enumerate(series.features):
             self._values[: self._n, self._column[feature.name]] = series.values[len(series) - self._n :, column]
 
     def append(self, time: int, values: Mapping[str, float]) -> None:
-        """Add the step that starts at `time` (unix s); steps between it and the newest one become unknown.
+        """Add the step that starts at `time` (unix s), from values by sensor; steps between it and the newest one become unknown.
 
         Raises:
             DataError: the step is not newer than the newest one.
@@ -57,9 +57,8 @@ class RecentSteps:
             raise DataError(f"step {time} does not follow the last one ({self.end}): steps are closed in order")
         if row >= len(self._values):
             row = self._move(row)
-        self._values[row] = np.nan
-        for name, value in values.items():
-            self._values[row, self._column[name]] = value
+        for name, column in self._column.items():
+            self._values[row, column] = values.get(name, np.nan)
         self._n = row + 1
 
     def _move(self, row: int) -> int:

@@ -54,3 +54,17 @@ def test_the_last_steps_are_always_those_appended(gaps):
         if row >= gaps[0]:
             value = series.column("meter")[series.index(600 * row)]
             np.testing.assert_equal(value, expected.get(row, np.nan))
+
+
+def test_columns_may_be_loaded_one_by_one():
+    whole = Series(0, 600, FEATURES, np.arange(8.0).reshape(4, 2))
+    recent = window(3)
+    for feature in FEATURES:
+        recent.load(whole.select((feature.name,)))
+    np.testing.assert_array_equal(recent.series().values, whole.values[1:])
+
+
+def test_sensors_that_nobody_reads_are_not_kept():
+    recent = window()
+    recent.append(600, {"meter": 1.0, "attic": 30.0})
+    np.testing.assert_array_equal(recent.series().values, [[1.0, np.nan]])
