@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -107,14 +108,15 @@ def _start(preset: str, port: int, state: Path) -> tuple[float, float]:
 
 def _forecasting_mb(preset: str, port: int, state: Path, day: Series) -> float:
     """Peak MB after `day` of messages with a forecast at every step."""
-    house, last = material.house(), day.end
-    origins: list[str] = []
+    house, heard = material.house(), []
     with _agent(preset, port, state) as (process, _), Connection("127.0.0.1", port) as connection:
-        connection.listen(f"hearthcast/{house.site}/forecast/{house.targets[0].name}", origins.append, retained=False)
-        for message in messages(day, house):
-            connection.publish(message.topic, message.payload)
-        stamp = np.datetime_as_string(np.datetime64(last, "s"))
-        connection.wait(lambda: any(f'"origin":"{stamp}' in text.replace(" ", "") for text in origins[-1:]), what="last forecast", timeout_s=120)
+        connection.listen(f"hearthcast/{house.site}/forecast/{house.targets[0].name}", heard.append, retained=False)
+        for unix_s, group in groupby(messages(day, house), key=lambda message: message.time):
+            for message in group:
+                connection.publish(message.topic, message.payload)
+            if unix_s > day.start + house.step_s:  # as in life: a step's messages, a forecast, the next step's
+                origin = np.datetime_as_string(np.datetime64((unix_s - 1) // house.step_s * house.step_s, "s"))
+                connection.wait(lambda: bool(heard) and origin in heard[-1], what=f"forecast from {origin}")  # noqa: B023  used at once
         return vm_hwm_mb(process.pid)
 
 
