@@ -68,13 +68,14 @@ def _start_section(times: dict[str, list[float]], broker_name: str) -> Section:
 
 
 def _memory_section(memory: dict[str, list[float]], busy: dict[str, float]) -> Section:
-    rows = [[what, f"{max(m):.0f}"] for what, m in memory.items()]
-    rows += [[f"agent, `{preset}` bundle, after a day of messages and 144 forecasts", f"{mb:.0f}"] for preset, mb in busy.items()]
-    worst = max(busy.values())
-    text = f"Peak resident memory (VmHWM) in MB: 28 sensors, {HISTORY_DAYS} days of history loaded, a forecast at every step."
-    return Section(
-        "Agent memory", text, ["", "peak MB"], rows, [Claim("agent, peak memory", f"< {WANTED_MB:.0f} MB", f"{worst:.0f} MB", worst < WANTED_MB)]
-    )
+    peaks = {what: max(m) for what, m in memory.items()}
+    peaks |= {f"agent, `{preset}` bundle, after a day of messages and 144 forecasts": mb for preset, mb in busy.items()}
+    rows = [[what, f"{mb:.1f}", f"{mb * 1e6 / 2**20:.1f}"] for what, mb in peaks.items()]
+    claims = [
+        Claim(f"agent with `{preset}` bundle, peak memory", f"< {WANTED_MB:.0f} MB", f"{mb:.1f} MB", mb < WANTED_MB) for preset, mb in busy.items()
+    ]
+    text = f"Peak resident memory (VmHWM): 28 sensors, {HISTORY_DAYS} days of history loaded, a forecast at every step."
+    return Section("Agent memory", text, ["", "MB", "MiB"], rows, claims)
 
 
 def _add(times: dict[str, list[float]], memory: dict[str, list[float]], what: str, seconds: float, peak_mb: float) -> None:

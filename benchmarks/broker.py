@@ -1,4 +1,4 @@
-"""A real broker on a free port: Mosquitto where there is one, else the demo's."""
+"""A real broker on a free port, with an endless queue: Mosquitto where there is one, else the demo's."""
 
 from __future__ import annotations
 

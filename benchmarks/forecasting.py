@@ -19,6 +19,7 @@ from edge_agent.forecaster import Forecaster, Model
 WANTED_RATIO = 2.5
 """The seed graph's time over its arithmetic floor."""
 AGENT, FLOOR = "agent: ONNX Runtime", "floor: the FLOPs at sgemm's rate"
+RECURRENCE = "the recurrence alone: one BLAS matrix-vector product a step"
 
 Float32s = npt.NDArray[np.float32]
 
@@ -45,9 +46,11 @@ def graph_section(preset: str, rounds: int) -> Section:
     tensors = {name: tf.constant(array) for name, array in inputs.arrays.items()}
     function, compiled = tf.function(keras_model), tf.function(keras_model, jit_compile=True)
     lstm, window = numpy_lstm(keras_model.get_layer("lstm"))
+    recurrent = keras_model.get_layer("lstm").get_weights()[1]
     calls = {
         AGENT: lambda: model.run(inputs),
         "tf.function, compiled by XLA": lambda: compiled(tensors),
+        RECURRENCE: lambda: recurrence(recurrent, len(window)),
         "plain numpy, the LSTM layer alone": lambda: lstm(window),
         "tf.function": lambda: function(tensors),
         "Keras predict": lambda: keras_model.predict(inputs.arrays, verbose=0),
@@ -61,6 +64,7 @@ def graph_section(preset: str, rounds: int) -> Section:
         [name, f"{1e3 * statistics.median(t):.2f}", f"{1e3 * percentile(t, 99):.2f}", f"{statistics.median(t) / ours:.2f}"]
         for name, t in times.items()
     ]
+    rows.sort(key=lambda row: row[0] != RECURRENCE)
     rows.insert(0, [FLOOR, f"{1e3 * floor:.2f}", "-", f"{floor / ours:.2f}"])
     text = (
         f"{_size(bundle)}; {flops / 1e6:.1f} MFLOP of matrix products, which sgemm does at {flops / floor / 1e9:.0f} GFLOP/s on one core here. "
@@ -114,6 +118,14 @@ def numpy_lstm(layer: Any) -> tuple[Any, Float32s]:
         return state
 
     return run, np.random.default_rng(1).standard_normal((layer.input.shape[1], kernel.shape[0])).astype(np.float32)
+
+
+def recurrence(recurrent: Float32s, n_steps: int) -> Float32s:
+    """The products that have to wait for each other."""
+    state, gates = recurrent[:, 0].copy(), np.empty(recurrent.shape[1], np.float32)
+    for _ in range(n_steps):
+        np.dot(state, recurrent, out=gates)
+    return gates
 
 
 def whole_section(rounds: int) -> Section:

@@ -62,9 +62,11 @@ def builder(plan_name: str) -> FeatureBuilder:
     return FeatureBuilder(plan_for(plan_name, spec, target.name), series(), target=target.sensor, zone=spec.zone)
 
 
-def write_csv(path: Path) -> None:
-    """The series as a table that the trainer reads, with the columns and units of the house's description."""
+def write_csv(path: Path, *, days: int | None = None) -> None:
+    """The series, or its last days, as a table that the trainer reads, with the columns and units of the house's description."""
     spec, values = house(), series()
+    if days is not None:
+        values = values.between(values.end - days * 86_400, values.end)
     columns = [from_canonical(values.values[:, i], s.unit) for i, s in enumerate(spec.sensors)]
     clock = np.array([datetime.fromtimestamp(t, UTC).astimezone(spec.zone).utcoffset() for t in values.times[:1]])[0]
     with path.open("w", newline="", encoding="utf-8") as file:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from rich.progress import track
 
+from benchmarks.broker import broker
 from demo.replay import Connection, Message, messages
 from edge_agent.contract.bundle import read_bundle
 from edge_agent.contract.errors import ServiceError
@@ -39,7 +38,7 @@ KEYS: Final = ("p10", "value", "p90")
 
 
 def compare(bundle: Path, house_path: Path, data: Path, *, counter_decimals: int | None, allow_unsigned: bool = False) -> dict[str, Any]:
-    """Replay `data` through Mosquitto into an agent and compare its forecasts with the backtest's at the same origins.
+    """Replay `data` through a broker into an agent and compare its forecasts with the backtest's at the same origins.
 
     Returns:
         Number of origins compared and of messages, messages a second, and the largest and the mean relative difference. A difference is relative to
@@ -99,7 +98,7 @@ def _difference(expected: Predictions, published: dict[int, dict[str, Any]], hou
 @contextmanager
 def _agent(bundle: Path, house: Path, *, allow_unsigned: bool) -> Iterator[int]:
     """A broker and an agent with its clock in the messages, forecasting every hour; yields the broker's port."""
-    with tempfile.TemporaryDirectory(prefix="hearthcast-replay-") as work, _broker(Path(work)) as port:
+    with tempfile.TemporaryDirectory(prefix="hearthcast-replay-") as work, broker(Path(work)) as (_, port):
         config = Path(work) / "agent.toml"
         config.write_text(f"forecast_at = {json.dumps(HOURLY)}\n", encoding="utf-8")
         command = [sys.executable, "-m", "edge_agent", "run", "--house", str(house), "--bundle", str(bundle), "--config", str(config)]
@@ -116,34 +115,6 @@ def _agent(bundle: Path, house: Path, *, allow_unsigned: bool) -> Iterator[int]:
                 agent.wait(10)
             except subprocess.TimeoutExpired:
                 agent.kill()
-
-
-@contextmanager
-def _broker(folder: Path) -> Iterator[int]:
-    """A Mosquitto that keeps every message for a reader that is slower than the writer."""
-    executable = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-    if not Path(executable).exists():
-        raise ServiceError("this needs Mosquitto: apt-get install mosquitto")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "max_queued_messages 0", "user root", "log_dest none"]
-    (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    process = subprocess.Popen([executable, "-c", str(folder / "mosquitto.conf")])
-    try:
-        _until(lambda: _answers(port), lambda: "Mosquitto did not start")
-        yield port
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 0.2).close()
-    except OSError:
-        return False
-    return True
 
 
 def _until(claim: Any, otherwise: Any, timeout_s: float = 30.0) -> None:
