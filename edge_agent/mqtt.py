@@ -1,24 +1,22 @@
 """The agent's connection to the MQTT broker. The only file that knows paho.
 
 MQTT 5 where the broker speaks it, else 3.1.1. paho's network thread does nothing but put messages on a bounded queue, and on every connect subscribe
-and publish again what is retained, because a broker without persistence forgets it.
+and have the outbox send again what is retained.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import random
 import sys
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTMessageInfo
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -26,6 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.config import BrokerSettings
 from edge_agent.contract.errors import ConfigError
+from edge_agent.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +54,6 @@ class Message:
     """A snapshot kept by the broker, not a new sample."""
     received_at: float
     """Unix seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """The newest retained value of a topic."""
-
-    payload: bytes
-    number: int
-    expires_at: float | None
-    """On the monotonic clock."""
 
 
 class BrokerLink:
@@ -101,16 +90,9 @@ class BrokerLink:
         """Why there is no connection, in words; None while there is one."""
         self.dropped = 0
         self.failed_attempts = 0
-        self.refused: Counter[str] = Counter()
-        """Topics that the broker does not let the agent write (seen with MQTT 5 only)."""
         self._queue: queue.Queue[tuple[Message, int]] = queue.Queue(QUEUE_SIZE)
         """Messages and their ids (0: wants no acknowledgement)."""
         self._handed_out = 0
-        self._kept: dict[str, _Kept] = {}
-        self._numbers = 0
-        self._in_flight: dict[int, tuple[str, int]] = {}
-        self._acknowledged: dict[str, int] = {}
-        self._answers: deque[tuple[int, ReasonCode]] = deque()
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._closed = threading.Event()
@@ -120,6 +102,9 @@ class BrokerLink:
         self._patience: threading.Timer | None = None
         self._failures_in_a_row = 0
         self._client = self._new_client(MQTTProtocolVersion.MQTTv5)
+        self.outbox = Outbox(self._send)
+        if status_topic is not None:
+            self.outbox.put(status_topic, b"online", retain=True)
 
     # life
 
@@ -136,13 +121,18 @@ class BrokerLink:
             self._client.disconnect()
             return
         if self.status_topic is not None:
-            sent = self._send(self.status_topic, b"stopped", retain=True)
-            with contextlib.suppress(RuntimeError, ValueError):  # the line just broke: the will speaks instead
-                sent.wait_for_publish(timeout_s / 2)
+            self.outbox.put(self.status_topic, b"stopped", retain=True)
+            self._wait_until_answered(timeout_s / 2)
         self._client.disconnect()
         # ending the loop before DISCONNECT is on the wire would make the broker publish the will over `stopped`
         if self._closed.wait(timeout_s / 2):
             self._client.loop_stop()
+
+    def _wait_until_answered(self, timeout_s: float) -> None:
+        end = time.monotonic() + timeout_s
+        while self.outbox.waiting and time.monotonic() < end:
+            time.sleep(0.002)
+            self.outbox.settle()
 
     def get(self, timeout_s: float) -> Message | None:
         """The next message; None when none came within `timeout_s`.
@@ -150,7 +140,7 @@ class BrokerLink:
         Whoever asks for the next one is done with the one before: it is acknowledged only now, so that the broker sends no faster than messages are
         used, and sends again what a crash took. Call it again and again, because it also looks after own messages.
         """
-        self._settle()
+        self.outbox.settle()
         self._acknowledge()
         try:
             message, self._handed_out = self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
@@ -171,61 +161,33 @@ class BrokerLink:
     def state(self) -> dict[str, Any]:
         """What `health` tells about the connection."""
         version = "5" if self.is_mqtt5 else "3.1.1"
-        return {"version": version, "dropped": self.dropped, "failed_attempts": self.failed_attempts, "refused_topics": sorted(self.refused)}
+        return {
+            "version": version,
+            "dropped": self.dropped + self.outbox.dropped,
+            "failed_attempts": self.failed_attempts,
+            "refused_topics": sorted(self.outbox.refused),
+        }
 
     # own messages
 
     def publish(self, topic: str, payload: str | bytes, *, retain: bool = False, lifetime_s: float | None = None) -> None:
-        """Send a message. Without a connection, a retained value waits for the next one and any other is dropped.
-
-        Args:
-            topic: where.
-            payload: what; an empty retained one removes the topic.
-            retain: keep it on the broker.
-            lifetime_s: seconds after which the broker drops a retained value (MQTT 5).
-        """
-        data = payload.encode() if isinstance(payload, str) else payload
-        self._keep_pace()
-        with self._lock:
-            if retain:
-                self._numbers += 1
-                self._kept[topic] = _Kept(data, self._numbers, None if lifetime_s is None else time.monotonic() + lifetime_s)
-            if self.connected.is_set():
-                self._send_kept(topic) if retain else self._send(topic, data, retain=False)
-
-    def _keep_pace(self) -> None:
-        """Let the network thread write out what was published, but not while it may itself wait, at a full queue."""
-        while self.lossless and len(self._in_flight) >= UNSENT_PACE and self.connected.is_set() and not self._queue.full():
+        """Send a message, as `Outbox.put`; the broker drops a retained value after `lifetime_s` (MQTT 5)."""
+        # Let the network thread write out what was published, but not while it may itself wait, at a full queue.
+        while self.lossless and self.outbox.waiting >= UNSENT_PACE and self.connected.is_set() and not self._queue.full():
             time.sleep(0.001)
-            self._settle()
+            self.outbox.settle()
+        self.outbox.put(topic, payload.encode() if isinstance(payload, str) else payload, retain=retain, lifetime_s=lifetime_s)
 
     def republish(self) -> None:
-        """Send `online` and every retained value again, in the order in which their topics were first used."""
-        with self._lock:
-            if self.connected.is_set() and self.status_topic is not None:
-                self._send(self.status_topic, b"online", retain=True)
-            for topic in list(self._kept):
-                self._send_kept(topic)
+        """Send `online` and every retained value again."""
+        self.outbox.send_all()
 
-    def _send_kept(self, topic: str) -> None:
-        kept = self._kept[topic]
-        left_s = None if kept.expires_at is None else int(kept.expires_at - time.monotonic())
-        if left_s is not None and left_s <= 0:
-            del self._kept[topic]
-        else:
-            self._send(topic, kept.payload, retain=True, number=kept.number, lifetime_s=left_s)
-
-    def _send(self, topic: str, data: bytes, *, retain: bool, number: int = 0, lifetime_s: int | None = None) -> MQTTMessageInfo:
+    def _send(self, topic: str, data: bytes, *, retain: bool, lifetime_s: int | None) -> int | None:
         properties = None
         if lifetime_s is not None and self.is_mqtt5:
             properties = _properties(PacketTypes.PUBLISH, MessageExpiryInterval=lifetime_s)
-        with self._lock:
-            info = self._client.publish(topic, data, qos=0 if self.lossless else 1, retain=retain, properties=properties)
-            if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
-                self.dropped += 1
-            else:
-                self._in_flight[info.mid] = (topic, number)
-        return info
+        info = self._client.publish(topic, data, qos=0 if self.lossless else 1, retain=retain, properties=properties)
+        return None if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE else info.mid
 
     # paho's side
 
@@ -257,7 +219,8 @@ class BrokerLink:
         client.loop_start()
 
     def _on_connect(self, client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, _properties: Properties | None) -> None:
-        if self._stopping.is_set():
+        if client is not self._client or self._stopping.is_set():
+            client.disconnect()  # it was just connecting when it was told to end
             return
         self._end_patience()
         if reason.getName() == "Unsupported protocol version" and client.protocol == MQTTProtocolVersion.MQTTv5:
@@ -305,9 +268,8 @@ class BrokerLink:
         self.problem = None
         if self.subscriptions:
             client.subscribe(self.subscriptions)
-        with self._lock:
-            self.connected.set()
-            self.republish()
+        self.connected.set()
+        self.outbox.open()
         self.attempted.set()
 
     def _on_subscribe(self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None) -> None:
@@ -315,15 +277,17 @@ class BrokerLink:
             if reason.is_failure:
                 log.warning("broker refuses reading %s (%s): allow it in the broker's ACL", topic, reason)
 
-    def _on_connect_fail(self, _client: Client, _data: Any) -> None:
-        self._report(f"cannot be reached: {sys.exception()}")  # paho calls this from its `except OSError`
-        self._back_off()
+    def _on_connect_fail(self, client: Client, _data: Any) -> None:
+        if client is self._client:
+            self._report(f"cannot be reached: {sys.exception()}")  # paho calls this from its `except OSError`
+            self._back_off()
 
     def _on_disconnect(self, client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None) -> None:
         if client is not self._client:
-            return  # a predecessor
-        with self._lock:
-            self.connected.clear()
+            client.disconnect()  # a predecessor that was just connecting when it was told to end
+            return
+        self.connected.clear()
+        self.outbox.close()
         lasted_s = 0.0 if self._connected_at is None else time.monotonic() - self._connected_at
         if self._stopping.is_set():
             self._closed.set()
@@ -362,29 +326,8 @@ class BrokerLink:
         return None
 
     def _on_publish(self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties | None) -> None:
-        # paho holds the lock here that `publish` needs: wait for ours, and both threads wait for ever
-        self._answers.append((mid, reason))
-
-    def _settle(self) -> None:
-        """Look at what the broker answered to own messages."""
-        while self._answers:
-            mid, reason = self._answers.popleft()
-            with self._lock:
-                topic, number = self._in_flight.pop(mid, ("", 0))
-                if reason.is_failure:
-                    self._refuse(topic, reason)
-                elif number < self._acknowledged.get(topic, 0) and topic in self._kept:
-                    # after a reconnect paho may send an old unacknowledged value behind the new one
-                    self._send_kept(topic)
-                elif number:
-                    self._acknowledged[topic] = number
-                    if topic in self._kept and not self._kept[topic].payload:
-                        del self._kept[topic]  # removed from the broker: once is enough
-
-    def _refuse(self, topic: str, reason: ReasonCode) -> None:
-        if topic not in self.refused:
-            log.warning("broker refuses writing %s (%s): allow it in the broker's ACL", topic, reason)
-        self.refused[topic] += 1
+        # paho holds the lock here that `publish` needs: nothing may be waited for
+        self.outbox.answered(mid, str(reason) if reason.is_failure else None)
 
 
 def _properties(packet: int, **values: int) -> Properties:

@@ -1,11 +1,13 @@
 """Fixtures that several folders share: the reference house, and a real Mosquitto on a random loopback port."""
 
+import gc
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -92,7 +94,16 @@ class Mosquitto:
 
 
 @pytest.fixture
-def make_broker(tmp_path):
+def paho_garbage():
+    """For every fixture that makes paho clients: paho leaves its wake-up sockets to the collector, in an order that warns at random."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture
+def make_broker(tmp_path, paho_garbage):
     """Starts Mosquittos: `make_broker(users={"name": "password"}, acl="…", extra=["conf line"])`; skips where there is none."""
     executable = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
     if not Path(executable).exists():

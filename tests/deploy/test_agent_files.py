@@ -90,15 +90,15 @@ def test_the_brokers_acl_lets_the_agent_do_its_work(make_broker, eventually):
         wanted |= set(discovery(HOUSE, form=form, prefix="homeassistant", base=base, expire_after_s=60))
     for topic in sorted(wanted):
         agent.publish(topic, "x", retain=True)
-    eventually(lambda: agent.get(0) or not agent._in_flight)
-    assert agent.refused == {}
+    eventually(lambda: agent.get(0) or not agent.outbox.waiting)
+    assert agent.outbox.refused == {}
     seen = set()
     eventually(lambda: seen.add(getattr(controller.get(0.1), "topic", "")) or wanted <= seen)
     controller.publish(f"{base}/cmd/forecast", "now")
     assert agent.get(20).topic == f"{base}/cmd/forecast"
     controller.publish(f"{base}/forecast/energy", "forged")
-    eventually(lambda: controller.get(0.1) is None and not controller._in_flight)
-    assert list(controller.refused) == [f"{base}/forecast/energy"]
+    eventually(lambda: controller.get(0.1) is None and not controller.outbox.waiting)
+    assert list(controller.outbox.refused) == [f"{base}/forecast/energy"]
     for link in links:
         link.stop()
 

@@ -99,7 +99,7 @@ class Controller:
 
 
 @pytest.fixture
-def controller(broker):
+def controller(broker, paho_garbage):
     controller = Controller(broker.port)
     yield controller
     controller.close()
