@@ -189,7 +189,7 @@ def tracked_files():
     return [ROOT / name for name in names if name and (ROOT / name).is_file()]
 
 
-HOSTS = ("pypi", "npmjs", "deb.debian", "files.pythonhosted")
+HOSTS = ("py" + "pi", "npm" + "js", "deb" + ".debian", "files.python" + "hosted")
 FORBIDDEN = ("/" + "work/", "/" + "tmp/bash", "../" + "shared", *(f"{host}.org" for host in HOSTS))
 """Paths of one machine and addresses of package registries: the project must build anywhere, also behind a mirror."""
 
