@@ -39,6 +39,8 @@ GOLDEN_TOLERANCE: Final = 1e-3
 MIN_KNOWN_SHARE: Final = 0.5
 """A model whose target is known for less of its context is not asked."""
 FULL_KNOWN_SHARE: Final = 0.9
+CLIMATOLOGY: Final = "climatology"
+"""Name and id of a forecaster without a model."""
 
 
 class Model:
@@ -52,6 +54,7 @@ class Model:
         """
         self.bundle = bundle
         manifest = bundle.manifest
+        self.id = manifest.id
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -152,10 +155,15 @@ class Forecaster:
         return max(self.plan.history_s, climatology_plan(self.house, self.plan.target).history_s)
 
     @property
+    def model_id(self) -> str:
+        """What tells this model from every other one, in the history."""
+        return CLIMATOLOGY if self.model is None else self.model.id
+
+    @property
     def identity(self) -> dict[str, str]:
         """Name and version of the model, as published."""
         if self.model is None:
-            return {"name": "climatology", "version": "1"}
+            return {"name": CLIMATOLOGY, "version": "1"}
         return {"name": self.model.bundle.manifest.name, "version": self.model.bundle.manifest.version}
 
     def builder(self, series: Series, *, first_origin: int | None = None) -> FeatureBuilder:

@@ -21,7 +21,6 @@ from edge_agent.meter import Repair
 from edge_agent.reading import Reading
 from edge_agent.steps import ClosedStep
 
-SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x48434153  # "HCAS"; tells another program's database from an empty one
 COMMIT_EVERY_S: Final = 1.0
 BUSY_S: Final = 2.0
@@ -29,10 +28,12 @@ BUSY_S: Final = 2.0
 MAX_BUFFERED: Final = 50_000
 """Readings kept while the disk takes none; then the oldest go first."""
 KEEP_FORECASTS_S: Final = 90 * 86_400
+KEEP_ISSUED_S: Final = 35 * 86_400
+"""At 10 minutes 144 forecasts a day of 6 kB: 30 MB a target. They are needed until their day is scored; scores stay."""
 BUILDER: Final = "builder"
 """Key of the step builder's state, saved with the steps it belongs to."""
 
-_SCHEMA: Final = """
+_READINGS: Final = """
 CREATE TABLE sensors (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT, unit TEXT);
 CREATE TABLE readings (time REAL NOT NULL, sensor INTEGER NOT NULL REFERENCES sensors, value REAL NOT NULL, retained INTEGER NOT NULL,
                        PRIMARY KEY (time, sensor)) WITHOUT ROWID;
@@ -47,6 +48,14 @@ CREATE VIEW steps_utc AS SELECT name, datetime(time, 'unixepoch') AS utc, value,
 CREATE VIEW readings_utc AS SELECT name, datetime(time, 'unixepoch') AS utc, value, retained FROM readings JOIN sensors ON sensor = id;
 CREATE VIEW repairs_utc AS SELECT name, datetime(time, 'unixepoch') AS utc, what, value FROM repairs JOIN sensors ON sensor = id;
 """
+_ISSUED: Final = """
+CREATE TABLE issued (target TEXT NOT NULL, model TEXT NOT NULL, role TEXT NOT NULL, origin INTEGER NOT NULL, issued_at REAL NOT NULL,
+                     step_s INTEGER NOT NULL, levels TEXT NOT NULL, quantiles BLOB NOT NULL, mean BLOB NOT NULL, grade TEXT NOT NULL, total TEXT,
+                     UNIQUE (target, origin, role, model));
+"""
+_SCHEMAS: Final = (_READINGS, _ISSUED)
+"""The first makes an empty file; each further one brings a file to the next version."""
+SCHEMA_VERSION: Final = len(_SCHEMAS)
 _INSERT_MEASURED: Final = """
 INSERT INTO steps VALUES (?, ?, ?, 0) ON CONFLICT (sensor, time) DO UPDATE SET value = excluded.value, imported = 0 WHERE imported = 1
 """
@@ -112,9 +121,10 @@ class History:
         self._db.execute("PRAGMA journal_size_limit = 16777216")
         self._db.execute("PRAGMA cache_size = -512")  # kB; the window of recent steps is in memory already
         self._db.execute("PRAGMA foreign_keys = ON")
-        if self._one("PRAGMA user_version") == 0:
+        missing = "".join(_SCHEMAS[self._one("PRAGMA user_version") :])
+        if missing:
             header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-            self._db.executescript(f"BEGIN; {_SCHEMA} {header} COMMIT;")
+            self._db.executescript(f"BEGIN; {missing} {header} COMMIT;")
         self._ids = dict(self._db.execute("SELECT name, id FROM sensors"))
 
     def close(self) -> None:
@@ -133,7 +143,7 @@ class History:
         Raises:
             ConfigError: the history belongs to a house with another step, or in which a sensor had another role.
         """
-        with self._transaction():
+        with self.transaction():
             self._check_step(house.step_s)
             for sensor in house.sensors:
                 was = self._one("SELECT role FROM sensors WHERE name = ?", sensor.name)
@@ -157,7 +167,7 @@ class History:
     def commit(self) -> None:
         """Write the buffered readings now."""
         if self._buffer:
-            with self._transaction(synchronous="NORMAL"):
+            with self.transaction(synchronous="NORMAL"):
                 self._write_readings()
             self._buffer.clear()
 
@@ -167,7 +177,7 @@ class History:
         On the disk when this returns. A step measured before is never changed, one imported is.
         """
         closed = list(closed)
-        with self._transaction():
+        with self.transaction():
             self._write_readings()
             rows = [(self._id(name), step.time, value) for step in closed for name, value in step.values.items() if np.isfinite(value)]
             self._db.executemany(_INSERT_MEASURED, rows)
@@ -180,7 +190,7 @@ class History:
 
     def import_series(self, series: Series) -> int:
         """Store the known values of `series` from elsewhere where nothing is stored yet; returns how many were."""
-        with self._transaction():
+        with self.transaction():
             self._check_step(series.step_s)
             before = self._db.total_changes
             for column, feature in enumerate(series.features):
@@ -193,12 +203,12 @@ class History:
 
     def save_forecast(self, target: str, *, origin: int, issued_at: float, payload: Mapping[str, Any]) -> None:
         """Store a forecast as it was issued (times in unix s). A power cut may take the last ones: not worth a write to the card each."""
-        with self._transaction(synchronous="NORMAL"):
+        with self.transaction(synchronous="NORMAL"):
             self._db.execute("INSERT OR REPLACE INTO forecasts VALUES (?, ?, ?, ?)", (target, origin, issued_at, json.dumps(payload)))
 
     def save_state(self, key: str, value: Any) -> None:
         """Remember `value` (JSON) under `key`."""
-        with self._transaction():
+        with self.transaction():
             self._put(key, value)
 
     def prune(self, keep_readings_s: float, keep_steps_s: float, keep_forecasts_s: float = KEEP_FORECASTS_S) -> None:
@@ -206,12 +216,13 @@ class History:
         last = self.last_closed()
         if last is None:
             return
-        with self._transaction():
+        with self.transaction():
             self._db.execute("DELETE FROM readings WHERE time < ?", (last - keep_readings_s,))
             for sensor in self._ids.values():
                 self._db.execute("DELETE FROM steps WHERE sensor = ? AND time < ?", (sensor, last - keep_steps_s))
             self._db.execute("DELETE FROM repairs WHERE time < ?", (last - keep_steps_s,))
             self._db.execute("DELETE FROM forecasts WHERE origin < ?", (last - keep_forecasts_s,))
+            self._db.execute("DELETE FROM issued WHERE origin < ?", (last - KEEP_ISSUED_S,))
 
     # Reading
 
@@ -253,17 +264,22 @@ class History:
         """Readings of `time` (unix s) and later, oldest first, the buffered ones included."""
         self.commit()
         query = "SELECT name, time, value, retained FROM readings JOIN sensors ON sensor = id WHERE time >= ? ORDER BY time, sensor"
-        return [Reading(name, at, value, bool(retained)) for name, at, value, retained in self._all(query, time)]
+        return [Reading(name, at, value, bool(retained)) for name, at, value, retained in self.rows(query, time)]
 
     def repairs(self, since: float) -> list[Repair]:
         """Repairs of `since` (unix s) and later, oldest first."""
         query = "SELECT time, name, what, value FROM repairs JOIN sensors ON sensor = id WHERE time >= ? ORDER BY time"
-        return [Repair(*row) for row in self._all(query, since)]
+        return [Repair(*row) for row in self.rows(query, since)]
 
     def forecasts(self, target: str, since: int) -> list[StoredForecast]:
         """Forecasts of `target` with an origin of `since` (unix s) and later, oldest first."""
         query = "SELECT origin, issued_at, payload FROM forecasts WHERE target = ? AND origin >= ? ORDER BY origin, issued_at"
-        return [StoredForecast(target, origin, issued_at, json.loads(payload)) for origin, issued_at, payload in self._all(query, target, since)]
+        return [StoredForecast(target, origin, issued_at, json.loads(payload)) for origin, issued_at, payload in self.rows(query, target, since)]
+
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        """What `query` finds."""
+        with self._errors("read"):
+            return self._db.execute(query, values).fetchall()
 
     def state(self, key: str) -> Any:
         """What was remembered under `key`; None when nothing was."""
@@ -278,10 +294,6 @@ class History:
         if self._connection is None:
             raise ServiceError(f"{self.path}: the history is not open: call open() first")
         return self._connection
-
-    def _all(self, query: str, *values: Any) -> list[Any]:
-        with self._errors("read"):
-            return self._db.execute(query, values).fetchall()
 
     def _one(self, query: str, *values: Any) -> Any:
         row = self._db.execute(query, values).fetchone()
@@ -326,14 +338,14 @@ class History:
             )
 
     @contextmanager
-    def _transaction(self, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> Iterator[None]:
+    def transaction(self, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> Iterator[sqlite3.Connection]:
         """All of the block or nothing. FULL: on the disk afterwards; NORMAL: safe from the death of the program, not from a power cut."""
         ids = dict(self._ids)
         with self._errors("written"):
             self._db.execute(f"PRAGMA synchronous = {synchronous}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
                 self._ids = ids

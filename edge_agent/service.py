@@ -17,6 +17,7 @@ from edge_agent.contract.schema import HouseSpec
 from edge_agent.forecaster import Forecaster, Model, base_forecaster
 from edge_agent.health import Health
 from edge_agent.history import BUILDER, History, StoredForecast
+from edge_agent.issued import IssuedForecast, add_issued
 from edge_agent.mqtt import BrokerLink, Message
 from edge_agent.publisher import Publisher, base_of
 from edge_agent.recent import RecentSteps
@@ -37,6 +38,8 @@ REPLAY_SAVE_EVERY_S: Final = 1.0
 RETRY_SAVE_S: Final = 10.0
 MOST_UNSAVED: Final = 10_000
 """Steps and forecasts kept in memory while the disk takes none."""
+MOST_UNSAVED_ISSUED: Final = 1_000
+"""Whole forecasts are larger: 6 MB, a week of one target."""
 ANNOUNCED: Final = "announced"
 """Key of the discovery topics in use, remembered to remove them when the configuration changes."""
 KEEP_READINGS_S: Final = 30 * 86_400.0
@@ -110,6 +113,7 @@ class Service:
         self._prune_at = time.monotonic() + PRUNE_EVERY_S
         self._unsaved_steps: deque[ClosedStep] = deque(maxlen=MOST_UNSAVED)
         self._unsaved_forecasts: deque[StoredForecast] = deque(maxlen=MOST_UNSAVED)
+        self._unsaved_issued: deque[IssuedForecast] = deque(maxlen=MOST_UNSAVED_ISSUED)
 
     # life
 
@@ -256,6 +260,7 @@ class Service:
                 self.health.forecast_done(forecast)
                 # by the hour: 2 kB instead of 14 kB, 144 times a day
                 self._unsaved_forecasts.append(StoredForecast(target, origin, forecast.issued_at, hourly))
+                self._unsaved_issued.append(IssuedForecast.of(forecast, model=forecaster.model_id, role="live"))
 
     def _tell_health(self, closed: Sequence[ClosedStep], now: float) -> None:
         self.health.repairs += sum(len(step.repairs) for step in closed)
@@ -274,7 +279,7 @@ class Service:
             if monotonic >= self._prune_at:
                 self._prune_at = monotonic + PRUNE_EVERY_S
                 self.history.prune(KEEP_READINGS_S, KEEP_STEPS_S)
-        if (self._unsaved_steps or self._unsaved_forecasts) and monotonic >= self._save_at:
+        if (self._unsaved_steps or self._unsaved_forecasts or self._unsaved_issued) and monotonic >= self._save_at:
             saved = self._save()
             self._save_at = monotonic + (RETRY_SAVE_S if not saved else REPLAY_SAVE_EVERY_S if self.settings.replay_clock else 0.0)
 
@@ -288,8 +293,11 @@ class Service:
                 issued = self._unsaved_forecasts[0]
                 self.history.save_forecast(issued.target, origin=issued.origin, issued_at=issued.issued_at, payload=issued.payload)
                 self._unsaved_forecasts.popleft()
+            if self._unsaved_issued:
+                add_issued(self.history, self._unsaved_issued)
+                self._unsaved_issued.clear()
             self.health.works("history")
-        return not (self._unsaved_steps or self._unsaved_forecasts)
+        return not (self._unsaved_steps or self._unsaved_forecasts or self._unsaved_issued)
 
     @contextlib.contextmanager
     def _going_on(self, what: str) -> Iterator[None]:

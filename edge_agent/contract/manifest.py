@@ -52,6 +52,11 @@ class Manifest:
     """sha256 by file name."""
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def id(self) -> str:
+        """16 hex digits that no other bundle has: of the sha256 of manifest.json, which holds those of the other files."""
+        return sha256(self.to_json())[:16]
+
     def to_json(self) -> bytes:
         """The bytes of manifest.json: canonical, and holding their own sha256."""
         body = {

@@ -13,6 +13,7 @@ from edge_agent.contract.errors import ConfigError, ServiceError
 from edge_agent.contract.schema import parse_house
 from edge_agent.forecaster import Forecaster
 from edge_agent.history import History
+from edge_agent.issued import issued_between
 from edge_agent.mqtt import Message
 from edge_agent.service import Service, load_forecasters, subscriptions
 
@@ -289,6 +290,19 @@ def test_issued_forecasts_are_stored_by_the_hour(agent):
         stored = history.forecasts("energy", START)
     assert [f.origin for f in stored] == [START + 3600 * hour for hour in range(1, 30)]
     assert (stored[-1].payload["unit"], stored[-1].payload["step_s"]) == ("Wh", 3600)
+
+
+def test_issued_forecasts_are_stored_whole(agent):
+    service = agent()
+    feed(service, hours(0, 30))
+    service.stop()
+    with service.history as history:
+        issued = issued_between(history, "energy", START, START + 30 * 3600)
+    assert [f.origin for f in issued] == [START + 3600 * hour for hour in range(1, 30)]
+    latest = issued[-1]
+    assert (latest.model, latest.role, latest.grade, latest.quantiles.shape) == (service.forecasters[0].model_id, "live", "baseline", (24, 9))
+    assert latest.total.value == pytest.approx(2400.0)
+    assert latest.mean.tolist() == pytest.approx([100.0] * 24)
 
 
 def test_another_threads_death_ends_the_loop(agent):
