@@ -76,10 +76,10 @@ def export_run(path: Path, out: Path, *, sign_key: Path | None, int8: bool = Fal
     verdict = None
     if int8:
         model, verdict = _smaller(model, converted, run)
-    golden = _golden(model, run)
+    golden, keras_model = _golden(model, run), (path / MODEL).read_bytes()
     with tempfile.TemporaryDirectory() as rehearsal:  # a bundle that fails its own check must not replace one that works
         for folder in (Path(rehearsal) / "bundle", out):
-            write_bundle(folder, manifest, model=model.bundle.model, golden=golden, sign_key=sign_key)
+            write_bundle(folder, manifest, model=model.bundle.model, golden=golden, sign_key=sign_key, keras_model=keras_model)
             _check_written(folder, signer)
     return Report(
         bundle=out,

@@ -25,6 +25,8 @@ from edge_agent.contract.schema import ROLES, Feature
 from edge_agent.contract.series import Series
 
 MODEL, GOLDEN, SIGNATURE = "model.onnx", "golden.npz", "manifest.sig"
+KERAS_MODEL: Final = "model.keras"
+"""What fine-tuning on a house starts from; signed like the rest, and of no use to the agent. A bundle may lack it."""
 MAX_FILE_BYTES: Final = 64 * 2**20
 
 
@@ -110,14 +112,14 @@ class Bundle:
     """File of the trusted key that signed it; None when unsigned and allowed."""
 
 
-def write_bundle(path: Path, manifest: Manifest, *, model: bytes, golden: Golden, sign_key: Path | None) -> None:
+def write_bundle(path: Path, manifest: Manifest, *, model: bytes, golden: Golden, sign_key: Path | None, keras_model: bytes | None = None) -> None:
     """Write a bundle to `path`, replacing one that is there: a temporary folder beside it is filled, synced and renamed.
 
     Raises:
         BundleError: `path` holds something that is not a bundle, or cannot be written.
         ConfigError: no readable signing key.
     """
-    files = {MODEL: model, GOLDEN: golden.to_bytes()}
+    files = {MODEL: model, GOLDEN: golden.to_bytes(), **({} if keras_model is None else {KERAS_MODEL: keras_model})}
     data = replace(manifest, files={name: sha256(content) for name, content in files.items()}).to_json()
     files[MANIFEST] = data
     if sign_key is not None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from edge_agent.contract import bundle as module
 from edge_agent.contract import signing
 from edge_agent.contract.baseline import QUANTILE_LEVELS
-from edge_agent.contract.bundle import GOLDEN, MODEL, SIGNATURE, Golden, read_bundle, write_bundle
+from edge_agent.contract.bundle import GOLDEN, KERAS_MODEL, MODEL, SIGNATURE, Golden, read_bundle, write_bundle
 from edge_agent.contract.calibration import fit_calibration, identity
 from edge_agent.contract.errors import BundleError, ConfigError, SignatureError
 from edge_agent.contract.manifest import MANIFEST, Manifest, Tensor
@@ -170,6 +170,15 @@ def test_a_missing_file_is_refused_by_name(path, trusted, name):
     (path / name).unlink()
     with pytest.raises(BundleError, match=f"{name} is missing"):
         read_bundle(path, trusted=trusted)
+
+
+@pytest.mark.parametrize("meddle", [lambda file: file.write_bytes(b"other"), lambda file: file.unlink()], ids=["changed", "missing"])
+def test_the_model_for_fine_tuning_travels_signed_and_verified(tmp_path, key, trusted, meddle):
+    write_bundle(tmp_path / "b", a_manifest(), model=b"m", golden=a_golden(), sign_key=key, keras_model=b"weights")
+    assert read_bundle(tmp_path / "b", trusted=trusted).manifest.files[KERAS_MODEL] == hashlib.sha256(b"weights").hexdigest()
+    meddle(tmp_path / "b" / KERAS_MODEL)
+    with pytest.raises(BundleError, match=KERAS_MODEL):
+        read_bundle(tmp_path / "b", trusted=trusted)
 
 
 def test_a_manifest_in_which_a_number_was_changed_fails_its_checksum(path):

@@ -48,6 +48,12 @@ def test_manifest_tells_plan_training_and_versions(exported):
     assert manifest.name == "tiny"
 
 
+def test_bundle_carries_the_runs_keras_model(exported, anchored_run):
+    manifest = read_bundle(exported[0], trusted=exported[2]).manifest
+    assert (exported[0] / "model.keras").read_bytes() == (anchored_run / "model.keras").read_bytes()
+    assert "model.keras" in manifest.files
+
+
 def test_lone_graph_tells_its_version(exported):
     model = Model(read_bundle(exported[0], trusted=exported[2]))
     properties = model.session.get_modelmeta().custom_metadata_map
