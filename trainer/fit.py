@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ from trainer.run_folder import RunFolder
 from trainer.scores import Predictions
 from trainer.tracking import RunStart, TrackedRun, track
 from trainer.untracked import OFF, UntrackedRun
-from trainer.windows import Span, Split, Windows, split_origins
+from trainer.windows import Split, Windows, split_origins
 
 BATCH: Final = 32
 """Windows in a batch of predictions: 64 took 60 MB more (seed on the reference house) and no less time."""
@@ -73,6 +73,8 @@ class Material:
     plan: FeaturePlan
     builder: FeatureBuilder
     split: Split
+    made: dict[str, Windows] = field(default_factory=dict)
+    """Windows by span, once they are made: a search trains on them again and again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,19 +88,25 @@ class Trained:
     """Median of the epochs, training only."""
 
 
-def fit(request: FitRequest, *, console: Console, stop_asked: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+def fit(request: FitRequest, *, console: Console, stop_asked: Callable[[], bool] = lambda: False, material: Material | None = None) -> dict[str, Any]:
     """Fit a model and leave it in the run folder; returns what `run.json` holds.
+
+    Args:
+        request: what to fit.
+        console: where to say how it goes.
+        stop_asked: whether to stop now.
+        material: what `read_material` gave for this request, where it was called before.
 
     Raises:
         HearthcastError: configuration, data, training or tracking failed; the folder then holds no run that looks finished, unless it is finished
             and only the last uploads to MLflow failed.
     """
     started = time.perf_counter()
-    material = _read(request, console)
+    material = read_material(request, console) if material is None else material
     folder = RunFolder(request.out)
-    folder.start(_started(request, material), resume=request.resume)
-    with _tracking(request, material) as tracked:
-        trained = _train(request, material, folder, tracked, console, stop_asked)
+    folder.start(started_facts(request, material), resume=request.resume)
+    with tracking(request, material) as tracked:
+        trained = train_model(request, material, folder, tracked, console, stop_asked)
         tracked.interrupted = trained.progress.interrupted
         record, predictions = _judge(request, material, trained, folder, console)
         record |= {"mlflow_run_id": tracked.id, "wall_time_s": time.perf_counter() - started, "peak_memory_mb": peak_memory_mb()}
@@ -108,7 +116,12 @@ def fit(request: FitRequest, *, console: Console, stop_asked: Callable[[], bool]
     return record
 
 
-def _read(request: FitRequest, console: Console) -> Material:
+def read_material(request: FitRequest, console: Console) -> Material:
+    """The house's history, split into spans.
+
+    Raises:
+        HearthcastError: the house or its tables cannot be used, or are too short.
+    """
     text = _text(request.house)
     house = parse_house(text, source=str(request.house))
     target = house.target(request.target) if request.target else house.targets[0]
@@ -133,7 +146,7 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read ({err}); give the path of a house.toml with --house") from err
 
 
-def _started(request: FitRequest, material: Material) -> dict[str, Any]:
+def started_facts(request: FitRequest, material: Material) -> dict[str, Any]:
     """All that decides the run's result."""
     return {
         "preset": request.preset,
@@ -145,10 +158,11 @@ def _started(request: FitRequest, material: Material) -> dict[str, Any]:
     }
 
 
-def _tracking(request: FitRequest, material: Material) -> AbstractContextManager[TrackedRun | UntrackedRun]:
+def tracking(request: FitRequest, material: Material, *, nested: bool = False) -> AbstractContextManager[TrackedRun | UntrackedRun]:
+    """The request's MLflow run; `nested`: a child of the run that is open."""
     if request.tracking_uri == OFF:
         return nullcontext(UntrackedRun())
-    started = _started(request, material)
+    started = started_facts(request, material)
     split = {name: len(span.origins) for name, span in vars(material.split).items()}
     start = RunStart(
         folder=request.out,
@@ -159,28 +173,31 @@ def _tracking(request: FitRequest, material: Material) -> AbstractContextManager
         tracking_uri=request.tracking_uri,
         resume=request.resume,
     )
-    return track(start)
+    return track(start, nested=nested)
 
 
-def _train(
+def train_model(
     request: FitRequest,
     material: Material,
     folder: RunFolder,
     tracked: TrackedRun | UntrackedRun,
     console: Console,
     stop_asked: Callable[[], bool],
+    *,
+    display: Callable[..., TrackedDisplay] | None = None,
 ) -> Trained:
+    """The network, trained. `display` makes another one than `TrackedDisplay`; what it raises after an epoch ends the training."""
     keras.utils.set_random_seed(request.seed)
     network = _network(request, material)
     task = Task(
         network,
-        windows=_windows(material, material.split.train, "training", console),
-        stopping=_windows(material, material.split.stopping, "stopping", console),
+        windows=_windows(material, "train", console),
+        stopping=_windows(material, "stopping", console),
         hyper=request.hyper,
         seed=request.seed,
         keep_untrained=material.plan.anchored,
     )
-    with TrackedDisplay(console, epochs=request.hyper.epochs, windows=len(task.windows), tracked=tracked) as reporter:
+    with (display or TrackedDisplay)(console, epochs=request.hyper.epochs, windows=len(task.windows), tracked=tracked) as reporter:
         progress = train(task, checkpoint=folder.state, display=reporter, stop_asked=stop_asked, resume=request.resume)
     rates = [row.samples_per_s for row in progress.history if row.epoch]
     return Trained(_float32(request, material, network), progress, float(np.median(rates)) if rates else 0.0)
@@ -213,22 +230,24 @@ def _float32(request: FitRequest, material: Material, network: Network) -> keras
     return plain
 
 
-def _windows(material: Material, span: Span, name: str, console: Console) -> Windows:
-    if not material.plan.anchored:
-        return Windows(material.builder, span.origins)
-    with counting(console, f"climatology, {name} span", len(span.origins)) as advance:
-        return Windows(material.builder, span.origins, on_progress=advance)
+def _windows(material: Material, name: str, console: Console) -> Windows:
+    """Windows of the span with this name, made when first asked for."""
+    if name not in material.made:
+        origins = getattr(material.split, name).origins
+        with counting(console, f"climatology, {name} span", len(origins)) as advance:
+            material.made[name] = Windows(material.builder, origins, on_progress=advance)
+    return material.made[name]
 
 
 def _judge(
     request: FitRequest, material: Material, trained: Trained, folder: RunFolder, console: Console
 ) -> tuple[dict[str, Any], dict[str, dict[str, Predictions]]]:
     """Calibrate and score, and write all of the run but its record; returns the record and the predictions by span and method."""
-    held_out = _windows(material, material.split.calibration, "calibration", console)
+    held_out = _windows(material, "calibration", console)
     calibration = calibrate(trained.model, held_out, batch_size=BATCH)
     spans = {"validation": held_out}
     if not trained.progress.interrupted:  # the test span is looked at once, when everything is decided
-        spans["test"] = _windows(material, material.split.test, "test", console)
+        spans["test"] = _windows(material, "test", console)
     predictions = {name: _predictions(trained.model, windows, calibration) for name, windows in spans.items()}
     folder.write_house(material.house_text)
     folder.write_history(trained.progress.history)

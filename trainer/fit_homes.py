@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import keras
@@ -44,6 +44,8 @@ PIECES: Final = 3
 FINEST_S: Final = 600
 SAMPLED: Final = 4
 """Stretches of each step that are left for the exporter."""
+Form = tuple[Home, Callable[[], Series], np.random.Generator]
+"""A home, a series of it as it is or changed, made when called for, and what draws its origins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,43 +56,93 @@ class HomesMaterial:
     split: HomeSplit
     plan: FeaturePlan
     fingerprint: str
+    made: dict[str, ManyWindows] = field(default_factory=dict)
+    """Windows by part of the homes, once they are made: a search trains on them again and again."""
 
 
-def fit_homes(request: FitRequest, homes: HomesRequest, *, console: Console, stop_asked: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class TrainedHomes:
+    """A network after training over many homes."""
+
+    model: keras.Model
+    """float32, physical units."""
+    progress: Progress
+    training: ManyWindows
+    stopping: ManyWindows
+
+
+def fit_homes(
+    request: FitRequest,
+    homes: HomesRequest,
+    *,
+    console: Console,
+    stop_asked: Callable[[], bool] = lambda: False,
+    material: HomesMaterial | None = None,
+) -> dict[str, Any]:
     """Fit one model over many homes and leave it in the run folder; returns what `run.json` holds.
+
+    Args:
+        request: what to fit.
+        homes: which homes, and what of them.
+        console: where to say how it goes.
+        stop_asked: whether to stop now.
+        material: what `read_material` gave for this request, where it was called before.
 
     Raises:
         HearthcastError: configuration, data, training or tracking failed; the folder then holds no run that looks finished.
     """
     started = time.perf_counter()
-    material = _read(request, homes, console)
+    material = read_material(request, homes, console) if material is None else material
     folder = RunFolder(request.out)
-    folder.start(_started(request, homes, material), resume=request.resume)
-    with _tracking(request, homes, material) as tracked:
-        keras.utils.set_random_seed(request.seed)
-        network = build_base(material.plan, request.hyper)
-        stopping = _held_out(material, material.split.stopping, homes, request.seed, "stopping", console)
-        training = _training(material, homes, request.seed, console)
-        task = Task(network, training, stopping, request.hyper, request.seed, keep_untrained=True)
-        with TrackedDisplay(console, epochs=request.hyper.epochs, windows=len(training), tracked=tracked) as reporter:
-            progress = train(task, checkpoint=folder.state, display=reporter, stop_asked=stop_asked, resume=request.resume)
-        tracked.interrupted = progress.interrupted
-        model = _float32(request, material, network)
-        held_out = _held_out(material, material.split.calibration, homes, request.seed, "calibration", console)
-        calibration = calibrate_many(model, held_out)
-        record = _record(request, homes, material, progress, windows=len(training)) | {
-            "outputs": list(model.output_names),
+    folder.start(started_facts(request, homes, material), resume=request.resume)
+    with tracking(request, homes, material) as tracked:
+        trained = train_model(request, homes, material, folder, tracked, console, stop_asked)
+        tracked.interrupted = trained.progress.interrupted
+        held_out = _windows(material, homes, request.seed, "calibration", console)
+        calibration = calibrate_many(trained.model, held_out)
+        record = _record(request, homes, material, trained.progress, windows=len(trained.training)) | {
+            "outputs": list(trained.model.output_names),
             "calibration": calibration.to_dict(),
-            "scores": {**_scores(model, held_out, calibration, "validation"), **_scores(model, stopping, calibration, "stopping")},
+            "scores": {
+                **_scores(trained.model, held_out, calibration, "validation"),
+                **_scores(trained.model, trained.stopping, calibration, "stopping"),
+            },
             "mlflow_run_id": tracked.id,
             "wall_time_s": time.perf_counter() - started,
             "peak_memory_mb": peak_memory_mb(),
         }
-        _write(folder, model, progress, held_out, record, tracked)
+        _write(folder, trained.model, trained.progress, held_out, record, tracked)
     return record
 
 
-def _read(request: FitRequest, homes: HomesRequest, console: Console) -> HomesMaterial:
+def train_model(
+    request: FitRequest,
+    homes: HomesRequest,
+    material: HomesMaterial,
+    folder: RunFolder,
+    tracked: TrackedRun | UntrackedRun,
+    console: Console,
+    stop_asked: Callable[[], bool],
+    *,
+    display: Callable[..., TrackedDisplay] | None = None,
+) -> TrainedHomes:
+    """The network, trained. `display` makes another one than `TrackedDisplay`; what it raises after an epoch ends the training."""
+    keras.utils.set_random_seed(request.seed)
+    network = build_base(material.plan, request.hyper)
+    stopping = _windows(material, homes, request.seed, "stopping", console)
+    training = _windows(material, homes, request.seed, "train", console)
+    task = Task(network, training, stopping, request.hyper, request.seed, keep_untrained=True)
+    with (display or TrackedDisplay)(console, epochs=request.hyper.epochs, windows=len(training), tracked=tracked) as reporter:
+        progress = train(task, checkpoint=folder.state, display=reporter, stop_asked=stop_asked, resume=request.resume)
+    return TrainedHomes(_float32(request, material, network), progress, training, stopping)
+
+
+def read_material(request: FitRequest, homes: HomesRequest, console: Console) -> HomesMaterial:
+    """All homes, some set aside.
+
+    Raises:
+        HearthcastError: the houses or their tables cannot be used, or are too few.
+    """
     every = read_homes(homes.sources, console)
     split = split_homes(every, seed=request.seed)
     # the published plan has the coarsest step; which home it is made from does not matter
@@ -101,7 +153,7 @@ def _read(request: FitRequest, homes: HomesRequest, console: Console) -> HomesMa
     return HomesMaterial(every, split, plan, fingerprint_of(every))
 
 
-def _started(request: FitRequest, homes: HomesRequest, material: HomesMaterial) -> dict[str, Any]:
+def started_facts(request: FitRequest, homes: HomesRequest, material: HomesMaterial) -> dict[str, Any]:
     """All that decides the run's result."""
     return {
         "preset": request.preset,
@@ -116,10 +168,13 @@ def _started(request: FitRequest, homes: HomesRequest, material: HomesMaterial) 
     }
 
 
-def _tracking(request: FitRequest, homes: HomesRequest, material: HomesMaterial) -> AbstractContextManager[TrackedRun | UntrackedRun]:
+def tracking(
+    request: FitRequest, homes: HomesRequest, material: HomesMaterial, *, nested: bool = False
+) -> AbstractContextManager[TrackedRun | UntrackedRun]:
+    """The request's MLflow run; `nested`: a child of the run that is open."""
     if request.tracking_uri == OFF:
         return nullcontext(UntrackedRun())
-    started = _started(request, homes, material)
+    started = started_facts(request, homes, material)
     start = RunStart(
         folder=request.out,
         experiment=request.experiment or "homes",
@@ -129,13 +184,19 @@ def _tracking(request: FitRequest, homes: HomesRequest, material: HomesMaterial)
         tracking_uri=request.tracking_uri,
         resume=request.resume,
     )
-    return track(start)
+    return track(start, nested=nested)
 
 
-def _training(material: HomesMaterial, homes: HomesRequest, seed: int, console: Console) -> ManyWindows:
-    """Windows of the training homes as they are and of their changed copies."""
-    forms = [(home, form, rng) for number, home in enumerate(material.split.train) for form, rng in _forms(material, homes, number, seed)]
-    return _many(material, forms, homes, "training", console)
+def _windows(material: HomesMaterial, homes: HomesRequest, seed: int, name: str, console: Console) -> ManyWindows:
+    """Windows of one part of the split, made when first asked for: those to train on with their changed copies, the others as they are."""
+    if name not in material.made:
+        forms = _held_out_forms(material, homes, name, seed) if name != "train" else _training_forms(material, homes, seed)
+        material.made[name] = _many(material, forms, homes, "training" if name == "train" else name, console)
+    return material.made[name]
+
+
+def _training_forms(material: HomesMaterial, homes: HomesRequest, seed: int) -> list[Form]:
+    return [(home, form, rng) for number, home in enumerate(material.split.train) for form, rng in _forms(material, homes, number, seed)]
 
 
 def _forms(material: HomesMaterial, homes: HomesRequest, number: int, seed: int) -> Iterator[tuple[Callable[[], Series], np.random.Generator]]:
@@ -175,23 +236,16 @@ def changed_copy(home: Home, number: int, material: HomesMaterial, steps: Sequen
     return changed.resample(int(rng.choice(steps)))
 
 
-def _held_out(material: HomesMaterial, chosen: list[Home], homes: HomesRequest, seed: int, name: str, console: Console) -> ManyWindows:
-    """Windows of homes set aside, as they are, at every resolution."""
-    forms = [
-        (home, lambda home=home, step_s=step_s: seen(home, material.plan).resample(step_s), np.random.default_rng((seed, 4, i, step_s)))
-        for i, home in enumerate(chosen)
+def _held_out_forms(material: HomesMaterial, homes: HomesRequest, name: str, seed: int) -> list[Form]:
+    """Homes set aside, at every resolution."""
+    return [
+        (home, lambda home=home, step_s=step_s: seen(home, material.plan).resample(step_s), np.random.default_rng((seed, 4, i, step_s)))  # type: ignore[misc]
+        for i, home in enumerate(getattr(material.split, name))
         for step_s in resolutions_of(home, homes.resolutions)
     ]
-    return _many(material, forms, homes, name, console)
 
 
-def _many(
-    material: HomesMaterial,
-    forms: Sequence[tuple[Home, Callable[[], Series], np.random.Generator]],
-    homes: HomesRequest,
-    name: str,
-    console: Console,
-) -> ManyWindows:
+def _many(material: HomesMaterial, forms: Sequence[Form], homes: HomesRequest, name: str, console: Console) -> ManyWindows:
     with counting(console, f"climatology, {name} homes", len(forms)) as advance:
         parts = []
         for home, form, rng in forms:
