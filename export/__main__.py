@@ -17,7 +17,9 @@ def arguments() -> argparse.ArgumentParser:
         prog="hearthcast-export", description="Turn a trained run into a verified, signed bundle for the gateway's agent."
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder that hearthcast-train fit --out wrote")
-    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder to write; a bundle that is there is replaced as a whole")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="BUNDLE", help="folder to write, or NAME.tar for one file; what is there is replaced"
+    )
     parser.add_argument("--name", help="the model's name (default: the run's)")
     parser.add_argument("--int8", action="store_true", help="ship an int8 graph if it loses less than 0.1 %% and is faster on this machine")
     signature = parser.add_mutually_exclusive_group()

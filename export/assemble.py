@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge_agent.contract import signing
-from edge_agent.contract.bundle import Bundle, Golden, read_bundle, write_bundle
+from edge_agent.contract.bundle import Bundle, Golden, read_bundle, read_files, write_bundle
 from edge_agent.contract.errors import ExportError
 from edge_agent.contract.manifest import Manifest, Tensor
 from edge_agent.contract.plan import FeaturePlan
@@ -57,7 +57,7 @@ def export_run(path: Path, out: Path, *, sign_key: Path | None, int8: bool = Fal
 
     Args:
         path: the run's folder.
-        out: the bundle's folder.
+        out: the bundle's folder, or its archive (`.tar`).
         sign_key: file of the private key; None for an unsigned bundle.
         int8: try an int8 graph, and ship it when it loses next to nothing and is faster here.
         name: the model's name; the run's when None.
@@ -78,9 +78,9 @@ def export_run(path: Path, out: Path, *, sign_key: Path | None, int8: bool = Fal
         model, verdict = _smaller(model, converted, run)
     golden, keras_model = _golden(model, run), (path / MODEL).read_bytes()
     with tempfile.TemporaryDirectory() as rehearsal:  # a bundle that fails its own check must not replace one that works
-        for folder in (Path(rehearsal) / "bundle", out):
-            write_bundle(folder, manifest, model=model.bundle.model, golden=golden, sign_key=sign_key, keras_model=keras_model)
-            _check_written(folder, signer)
+        for written in (Path(rehearsal) / out.name, out):
+            write_bundle(written, manifest, model=model.bundle.model, golden=golden, sign_key=sign_key, keras_model=keras_model)
+            _check_written(written, signer)
     return Report(
         bundle=out,
         name=manifest.name,
@@ -88,17 +88,17 @@ def export_run(path: Path, out: Path, *, sign_key: Path | None, int8: bool = Fal
         parities=parities,
         operators=operators(model.bundle.model),
         model_bytes=len(model.bundle.model),
-        bundle_bytes=sum(file.stat().st_size for file in out.iterdir()),
+        bundle_bytes=sum(map(len, read_files(out).values())),
         latency_ms=_latency_ms(model, run),
         int8=verdict,
         signer=signer,
     )
 
 
-def _check_written(folder: Path, signer: str | None) -> None:
+def _check_written(path: Path, signer: str | None) -> None:
     """Read the bundle as an agent that trusts its signer would."""
     trusted = {} if signer is None else {base64.b64decode(signer): "the key that signed it"}
-    Model(read_bundle(folder, trusted=trusted, allow_unsigned=signer is None)).check_golden()
+    Model(read_bundle(path, trusted=trusted, allow_unsigned=signer is None)).check_golden()
 
 
 def manifest_of(run: Run, converted: Converted, name: str) -> Manifest:

@@ -1,4 +1,4 @@
-"""The bundle: a directory that travels from workstation to gateway and is replaced whole.
+"""The bundle: a folder, or one archive (`.tar`), that travels from workstation to gateway and is replaced whole.
 
 `manifest.json` holds the sha256 of every other file and of itself; `manifest.sig` signs it. Nothing is used before everything is checked.
 """
@@ -9,6 +9,7 @@ import io
 import os
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.contract import signing
+from edge_agent.contract import archive, signing
 from edge_agent.contract.errors import BundleError, ConfigError, DataError, SignatureError
 from edge_agent.contract.manifest import MANIFEST, TRAINER_HINT, Manifest, sha256
 from edge_agent.contract.plan import FeaturePlan
@@ -27,7 +28,6 @@ from edge_agent.contract.series import Series
 MODEL, GOLDEN, SIGNATURE = "model.onnx", "golden.npz", "manifest.sig"
 KERAS_MODEL: Final = "model.keras"
 """What fine-tuning on a house starts from; signed like the rest, and of no use to the agent. A bundle may lack it."""
-MAX_FILE_BYTES: Final = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +66,14 @@ class Golden:
             BundleError: not such a file.
         """
         try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                if sum(item.file_size for item in archive.infolist()) > MAX_FILE_BYTES:
-                    raise BundleError(f"{GOLDEN} unpacks to more than {MAX_FILE_BYTES >> 20} MiB: {TRAINER_HINT}")
-            with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                start, step_s, origin = (int(v) for v in file["grid"])
-                features = tuple(Feature(str(n), str(r)) for n, r in file["features"])
-                target, time_zone = (str(v) for v in file["names"])
-                values, quantiles, mean = (np.asarray(file[name], np.float64) for name in ("values", "quantiles", "mean"))
+            with zipfile.ZipFile(io.BytesIO(data)) as file:
+                if sum(item.file_size for item in file.infolist()) > archive.MAX_BYTES:
+                    raise BundleError(f"{GOLDEN} unpacks to more than {archive.MAX_BYTES >> 20} MiB: {TRAINER_HINT}")
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                start, step_s, origin = (int(v) for v in arrays["grid"])
+                features = tuple(Feature(str(n), str(r)) for n, r in arrays["features"])
+                target, time_zone = (str(v) for v in arrays["names"])
+                values, quantiles, mean = (np.asarray(arrays[name], np.float64) for name in ("values", "quantiles", "mean"))
             return cls(Series(start, step_s, features, values), target, time_zone, origin, quantiles, mean)
         except BundleError:
             raise
@@ -113,7 +113,7 @@ class Bundle:
 
 
 def write_bundle(path: Path, manifest: Manifest, *, model: bytes, golden: Golden, sign_key: Path | None, keras_model: bytes | None = None) -> None:
-    """Write a bundle to `path`, replacing one that is there: a temporary folder beside it is filled, synced and renamed.
+    """Write a bundle to `path`, replacing one that is there; a path that ends in `.tar` gets the archive.
 
     Raises:
         BundleError: `path` holds something that is not a bundle, or cannot be written.
@@ -124,20 +124,39 @@ def write_bundle(path: Path, manifest: Manifest, *, model: bytes, golden: Golden
     files[MANIFEST] = data
     if sign_key is not None:
         files[SIGNATURE] = signing.sign(data, signing.load_key(sign_key))
+    write_files(path, files)
+
+
+def write_files(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a bundle's files to the folder or archive `path`: filled and synced under another name, then renamed.
+
+    Raises:
+        BundleError: `path` holds something that is not a bundle, or cannot be written.
+    """
+    is_archive = path.suffix == archive.SUFFIX
     try:
-        if path.exists() and not (path / MANIFEST).is_file() and any(path.iterdir()):
+        if path.exists() and not (path.is_file() if is_archive else (path / MANIFEST).is_file() or not any(path.iterdir())):
             raise BundleError(f"{path} exists and is no bundle: nothing was written; name another folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as work:
             fresh = Path(work) / "new"
-            fresh.mkdir()
-            for name, content in files.items():
-                _write_synced(fresh / name, content)
-            _sync_folder(fresh)
-            _swap(fresh, path, old=Path(work) / "old")
-            _sync_folder(path.parent)
+            if is_archive:
+                write_synced(fresh, archive.pack(files))
+                fresh.replace(path)
+            else:
+                fill_folder(fresh, files)
+                _swap(fresh, path, old=Path(work) / "old")
+            sync_folder(path.parent)
     except OSError as err:
         raise BundleError(f"{path}: the bundle cannot be written ({err.strerror}); free some space or name another folder") from err
+
+
+def fill_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Make the folder `path` and write `files` into it; all of it is on the disk afterwards. Raises OSError."""
+    path.mkdir()
+    for name, content in files.items():
+        write_synced(path / name, content)
+    sync_folder(path)
 
 
 def _swap(fresh: Path, path: Path, *, old: Path) -> None:
@@ -156,7 +175,7 @@ def read_bundle(path: Path, *, trusted: dict[bytes, str] | None = None, allow_un
     """The bundle at `path`, with every file checked.
 
     Args:
-        path: the bundle's folder.
+        path: the bundle's folder or archive.
         trusted: trusted public keys; those of this machine when None.
         allow_unsigned: accept a bundle without a signature, or signed by an unknown key; a signature that does not fit is refused all the same.
 
@@ -164,10 +183,7 @@ def read_bundle(path: Path, *, trusted: dict[bytes, str] | None = None, allow_un
         BundleError: a file is missing, additional, too large, a link, or not what the manifest says; the message names it.
         SignatureError: unsigned, or signed by nobody trusted.
     """
-    try:
-        contents = {entry.name: _read_file(entry) for entry in sorted(path.iterdir())}
-    except OSError as err:
-        raise BundleError(f"{path} is no readable bundle ({err.strerror}): a folder with {MANIFEST} is expected") from err
+    contents = read_files(path)
     if MANIFEST not in contents:
         raise BundleError(f"{path} is no bundle: {MANIFEST} is missing")
     signer = _check_signature(path, contents, trusted=trusted, allow_unsigned=allow_unsigned)
@@ -179,6 +195,23 @@ def read_bundle(path: Path, *, trusted: dict[bytes, str] | None = None, allow_un
     except BundleError as err:
         raise BundleError(f"{path}: {err}") from err
     return Bundle(path, manifest, contents[MODEL], golden, signer)
+
+
+def read_files(path: Path) -> dict[str, bytes]:
+    """The files of the folder or archive at `path`, by name, none of them checked.
+
+    Raises:
+        BundleError: unreadable, too large, or not plain files.
+    """
+    try:
+        if path.is_file():
+            return archive.unpack(path)
+        entries = sorted(path.iterdir())
+        if sum(entry.lstat().st_size for entry in entries) > archive.MAX_BYTES or len(entries) > archive.MAX_FILES:
+            raise BundleError(f"{path} is larger than {archive.MAX_BYTES >> 20} MiB or {archive.MAX_FILES} files: this is no Hearthcast bundle")
+        return {entry.name: _read_file(entry) for entry in entries}
+    except OSError as err:
+        raise BundleError(f"{path} is no readable bundle ({err.strerror}): a folder with {MANIFEST}, or its archive, is expected") from err
 
 
 def _check_files(contents: dict[str, bytes], manifest: Manifest) -> None:
@@ -208,22 +241,22 @@ def _check_signature(path: Path, contents: dict[str, bytes], *, trusted: dict[by
 def _read_file(path: Path) -> bytes:
     if path.is_symlink() or not path.is_file():
         raise BundleError(f"{path} is a link or no plain file: a bundle holds plain files only; {TRAINER_HINT}")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise BundleError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: this is no Hearthcast bundle")
     try:
         return path.read_bytes()
     except OSError as err:
         raise BundleError(f"{path} cannot be read ({err.strerror}): look at its permissions; {TRAINER_HINT}") from err
 
 
-def _write_synced(path: Path, content: bytes) -> None:
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file; it is on the disk afterwards, its name in the folder not yet. Raises OSError."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Put the names in a folder on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_agent.contract import archive, signing
 from edge_agent.contract import bundle as module
-from edge_agent.contract import signing
 from edge_agent.contract.baseline import QUANTILE_LEVELS
 from edge_agent.contract.bundle import GOLDEN, KERAS_MODEL, MODEL, SIGNATURE, Golden, read_bundle, write_bundle
 from edge_agent.contract.calibration import fit_calibration, identity
@@ -116,6 +116,22 @@ def test_write_then_read_is_identity(path, key, trusted):
     np.testing.assert_array_equal(found.golden.series.values, golden.series.values)
 
 
+def test_the_archive_is_the_same_bundle_in_one_file(path, tmp_path, key, trusted):
+    for _ in range(2):  # the second time it is replaced
+        write_bundle(tmp_path / "energy.tar", a_manifest(), model=b"the graph" * 50, golden=a_golden(), sign_key=key)
+    found, folder = read_bundle(tmp_path / "energy.tar", trusted=trusted), read_bundle(path, trusted=trusted)
+    assert (found.manifest.id, found.model, found.signer) == (folder.manifest.id, folder.model, folder.signer)
+    assert sorted(names(tmp_path)) == ["energy", "energy.tar"]
+    with pytest.raises(BundleError, match="exists and is no bundle"):
+        write_bundle(tmp_path, a_manifest(), model=b"m", golden=a_golden(), sign_key=key)
+
+
+def test_bundles_have_different_ids():
+    manifests = [a_manifest(), a_manifest(), a_manifest(name="next"), a_manifest(files={MODEL: "00"})]
+    assert [len(m.id) for m in manifests] == [16] * 4
+    assert len({m.id for m in manifests}) == 3
+
+
 def test_the_manifest_tells_what_the_design_promises(path):
     body = json.loads((path / MANIFEST).read_bytes())
     assert {key: body[key] for key in ("schema_version", "target", "unit", "step_s", "context_length", "horizon")} == {
@@ -202,8 +218,8 @@ def test_without_manifest_it_is_no_bundle(path, tmp_path):
     (path / MANIFEST).unlink()
     with pytest.raises(BundleError, match=r"is no bundle: manifest\.json is missing"):
         read_bundle(path)
-    for nothing in (tmp_path / "gone", tmp_path / "energy" / MODEL):
-        with pytest.raises(BundleError, match="no readable bundle"):
+    for nothing, problem in ((tmp_path / "gone", "no readable bundle"), (tmp_path / "energy" / GOLDEN, "no archive of a bundle")):
+        with pytest.raises(BundleError, match=problem):
             read_bundle(nothing)
 
 
@@ -225,7 +241,7 @@ def test_links_and_folders_are_refused_by_name(path, trusted, tmp_path):
 
 
 def test_a_huge_file_is_refused_unread(path, trusted, monkeypatch):
-    monkeypatch.setattr(module, "MAX_FILE_BYTES", 400)
+    monkeypatch.setattr(archive, "MAX_BYTES", 400)
     with pytest.raises(BundleError, match="larger than"):
         read_bundle(path, trusted=trusted)
 
@@ -279,7 +295,7 @@ def test_an_empty_folder_is_filled_and_another_one_left_alone(tmp_path):
         write_bundle(tmp_path / "photos" / "1.jpg", a_manifest(), model=b"m", golden=a_golden(), sign_key=None)
 
 
-@pytest.mark.parametrize("step", ["_write_synced", "_sync_folder"])
+@pytest.mark.parametrize("step", ["write_synced", "sync_folder"])
 def test_a_full_disk_leaves_the_old_bundle(path, trusted, monkeypatch, step):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -32,6 +32,12 @@ def test_given_key_signs_and_int8_says_what_it_measured(anchored_run, tmp_path, 
     assert "on 30 real windows" in said
 
 
+def test_one_file_is_written_where_the_name_says_so(fixed_run, tmp_path, own_keys, capsys):
+    assert main([str(fixed_run), "--out", str(tmp_path / "fixed.tar")]) == 0
+    assert [file.name for file in tmp_path.glob("*.tar")] == ["fixed.tar"]
+    Model(read_bundle(tmp_path / "fixed.tar")).check_golden()
+
+
 def test_missing_run_is_one_clear_line_and_exit_code_1(tmp_path, own_keys, capsys):
     assert main([str(tmp_path / "none"), "--out", str(tmp_path / "bundle")]) == 1
     assert capsys.readouterr().err.startswith("error: ")
