@@ -28,6 +28,7 @@ from edge_agent.contract.manifest import Tensor
 from edge_agent.contract.plan import CALENDAR, FeaturePlan
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.contract.series import Series
+from edge_agent.graph import check_graph
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -55,10 +56,15 @@ class Model:
         self.bundle = bundle
         manifest = bundle.manifest
         self.id = manifest.id
+        try:
+            check_graph(bundle.model)
+        except BundleError as err:
+            raise BundleError(f"{bundle.path}: model.onnx {err}: export it again") from err
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # not ORT's own, which nothing here can look into
+        options.log_severity_level = 4  # what goes wrong is raised
         try:
             self.session = ort.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
         except Exception as err:  # onnxruntime raises a dozen unrelated types

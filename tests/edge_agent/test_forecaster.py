@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edge_agent.contract.baseline import QUANTILE_LEVELS
 from edge_agent.contract.bundle import Bundle, Golden, read_bundle
@@ -373,7 +373,7 @@ def test_the_forecaster_says_how_far_it_looks_back():
     ],
 )
 def test_a_graph_that_is_not_what_the_manifest_says_is_refused(graph):
-    with pytest.raises(BundleError, match=r"test bundle: model\.onnx (cannot be loaded|has tensors)"):
+    with pytest.raises(BundleError, match=r"test bundle: model\.onnx (is no ONNX model|cannot be loaded|has tensors)"):
         a_model(graph)
 
 
@@ -405,3 +405,15 @@ def test_the_golden_sample_catches_another_calibration():
 
 def test_the_tiny_bundle_passes_its_own_check(tiny_bundle):
     Model(read_bundle(tiny_bundle, allow_unsigned=True)).check_golden()
+
+
+def test_weights_in_another_file_are_refused_although_the_file_is_there(tmp_path, monkeypatch):
+    """ONNX Runtime (1.28) would look for them in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    np.ones(1, np.float32).tofile("factor.bin")
+    graph = ModelProto.FromString(echo())
+    factor = next(t for t in graph.graph.initializer if t.name == "factor")
+    factor.CopyFrom(TensorProto(name="factor", data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL))
+    factor.external_data.add(key="location", value="factor.bin")
+    with pytest.raises(BundleError, match=r"test bundle: model\.onnx takes weights from another file"):
+        a_model(graph.SerializeToString())
