@@ -28,6 +28,7 @@ from edge_agent.contract.manifest import Tensor
 from edge_agent.contract.plan import CALENDAR, FeaturePlan
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.contract.series import Series
+from edge_agent.contract.weather import WeatherForecast, WeatherForecasts, WeatherSource
 from edge_agent.graph import check_graph
 
 Floats = npt.NDArray[np.float64]
@@ -89,7 +90,7 @@ class Model:
     @property
     def has_open_horizon(self) -> bool:
         """Whether the graph runs at other steps than the one it was trained at."""
-        per_step = [t.shape[1] for t in self.session.get_inputs() if t.name in ("future", "anchor")]
+        per_step = [t.shape[1] for t in self.session.get_inputs() if t.name in ("future", "anchor", "weather")]
         return bool(per_step) and not any(isinstance(dimension, int) for dimension in per_step)
 
     def run(self, inputs: ModelInputs) -> tuple[Floats | None, Floats]:
@@ -125,9 +126,24 @@ class Model:
 def golden_run(model: Model, golden: Golden) -> tuple[Floats, Floats]:
     """Published quantiles `(horizon, n_levels)` and mean `(horizon,)` of a golden sample's series."""
     plan = model.bundle.manifest.plan.at_step(golden.series.step_s)
-    builder = FeatureBuilder(plan, golden.series, target=golden.target, zone=ZoneInfo(golden.time_zone), first_origin=golden.origin)
+    builder = FeatureBuilder(
+        plan, golden.series, target=golden.target, zone=ZoneInfo(golden.time_zone), first_origin=golden.origin, weather=_weather_of(golden, plan)
+    )
     quantiles, mean = publish(*model.run(builder.inputs(np.array([golden.origin], np.int64))), model.bundle.manifest.calibration, plan)
     return quantiles[0], mean[0]
+
+
+def _weather_of(golden: Golden, plan: FeaturePlan) -> WeatherForecasts | None:
+    """The golden sample's weather forecast, as if issued at its origin."""
+    if golden.weather is None:
+        return None
+    middles = golden.origin + plan.step_s * np.arange(plan.horizon, dtype=np.int64) + plan.step_s // 2
+    known = np.isfinite(golden.weather)
+    return WeatherForecasts(
+        WeatherForecast(role, golden.origin, middles[known[:, i]], golden.weather[known[:, i], i])
+        for i, role in enumerate(plan.weather)
+        if known[:, i].any()
+    )
 
 
 class Forecaster:
@@ -172,9 +188,10 @@ class Forecaster:
             return {"name": CLIMATOLOGY, "version": "1"}
         return {"name": self.model.bundle.manifest.name, "version": self.model.bundle.manifest.version}
 
-    def builder(self, series: Series, *, first_origin: int | None = None) -> FeatureBuilder:
-        """Features of `series`, reduced to the sensors that the plan reads, for origins from `first_origin` on."""
-        return FeatureBuilder(self.plan, series.select(self.sensors), target=self.target_sensor, zone=self.zone, first_origin=first_origin)
+    def builder(self, series: Series, *, first_origin: int | None = None, weather: WeatherSource | None = None) -> FeatureBuilder:
+        """Features of `series`, reduced to the sensors that the plan reads, for origins from `first_origin` on; `weather` tells what comes."""
+        read = series.select(self.sensors)
+        return FeatureBuilder(self.plan, read, target=self.target_sensor, zone=self.zone, first_origin=first_origin, weather=weather)
 
     def batch(self, builder: FeatureBuilder, origins: Ints) -> tuple[Floats, Floats]:
         """Published quantiles `(n, horizon, n_levels)` and mean `(n, horizon)` for many origins, whatever the quality of their inputs."""

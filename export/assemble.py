@@ -22,6 +22,7 @@ from edge_agent.contract.bundle import Bundle, Golden, read_bundle, read_files, 
 from edge_agent.contract.errors import ExportError
 from edge_agent.contract.manifest import Manifest, Tensor
 from edge_agent.contract.plan import FeaturePlan
+from edge_agent.contract.weather import PerfectWeather
 from edge_agent.forecaster import Model, golden_run
 from export.convert import Converted, convert, load_model
 from export.graph import operators
@@ -178,11 +179,19 @@ def _golden(model: Model, run: Run) -> Golden:
     origin = int(sample.origins[-1])
     series = sample.series.select(_sensors_read(sample, plan)).between(origin - plan.history_s, origin)
     nothing = np.zeros((0, 0))
-    golden = Golden(series, sample.target, sample.time_zone, origin, nothing, nothing)
+    golden = Golden(series, sample.target, sample.time_zone, origin, nothing, nothing, _weather(sample, plan, origin))
     quantiles, mean = golden_run(model, golden)
     if not (np.isfinite(quantiles).all() and np.isfinite(mean).all()):
         raise ExportError("the golden sample's forecast is not finite: the run's calibration is damaged; train again")
     return replace(golden, quantiles=quantiles, mean=mean)
+
+
+def _weather(sample: Sample, plan: FeaturePlan, origin: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """What was measured after `origin`, as the golden sample's weather forecast."""
+    if not plan.weather:
+        return None
+    ahead = PerfectWeather(sample.series).ahead(np.array([origin], np.int64), horizon=plan.horizon, step_s=plan.step_s, roles=plan.weather)
+    return np.asarray(ahead[0], np.float64)
 
 
 def _sensors_read(sample: Sample, plan: FeaturePlan) -> tuple[str, ...]:

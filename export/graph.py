@@ -50,7 +50,7 @@ def check(graph: Any, twin: Any, plan: FeaturePlan, complaints: list[str]) -> No
 def _expected_inputs(plan: FeaturePlan) -> dict[str, str]:
     shapes = {name: ["batch", *map(str, shape)] for name, shape in plan.input_shapes().items()}
     if plan.anchored:  # bound to a house's step, such a model forecasts any number of steps
-        for name in {"future", "anchor"} & set(shapes):
+        for name in {"future", "anchor", "weather"} & set(shapes):
             shapes[name][1] = "horizon"
     return {name: f"float32[{','.join(shape)}]" for name, shape in shapes.items()}
 

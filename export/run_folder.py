@@ -26,6 +26,7 @@ from edge_agent.contract.features import FeatureBuilder, ModelInputs
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import ROLES, Feature
 from edge_agent.contract.series import Series
+from edge_agent.contract.weather import PerfectWeather
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -57,8 +58,9 @@ class Sample:
     origins: Ints
 
     def inputs(self, plan: FeaturePlan, origins: Ints) -> ModelInputs:
-        """What the model reads at `origins`."""
-        builder = FeatureBuilder(plan.at_step(self.series.step_s), self.series, target=self.target, zone=ZoneInfo(self.time_zone))
+        """What the model reads at `origins`; the weather ahead is what was measured later."""
+        weather = PerfectWeather(self.series)
+        builder = FeatureBuilder(plan.at_step(self.series.step_s), self.series, target=self.target, zone=ZoneInfo(self.time_zone), weather=weather)
         return builder.inputs(origins)
 
     def actual(self, plan: FeaturePlan, origins: Ints) -> Floats:

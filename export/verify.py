@@ -112,7 +112,7 @@ def _gaps(shape: tuple[int, ...], dice: np.random.Generator) -> Bools:
 def _forgotten(inputs: ModelInputs, plan: FeaturePlan, unknown: Callable[[tuple[int, ...]], Bools]) -> ModelInputs:
     """NaN where `unknown` says so, in the channels that can be unknown: all but calendar and lead; anchor and scale always have a value."""
     arrays = dict(inputs.arrays)
-    for name, channels in (("context", plan.context), ("future", plan.future), ("daily", ("target",))):
+    for name, channels in (("context", plan.context), ("future", plan.future), ("daily", ("target",)), ("weather", plan.weather)):
         if name in arrays:
             measured = np.array([channel not in (*CALENDAR, "lead") for channel in channels])
             by_channel = arrays[name].reshape(len(inputs.origins), -1, len(channels))
@@ -124,7 +124,7 @@ def _forgotten(inputs: ModelInputs, plan: FeaturePlan, unknown: Callable[[tuple[
 def _random(inputs: ModelInputs, dice: np.random.Generator) -> ModelInputs:
     """Noise with three times the spread of each channel of the real windows; anchors and scales of houses e times smaller and larger."""
     arrays = dict(inputs.arrays)
-    for name in sorted({"context", "daily", "future"} & set(arrays)):
+    for name in sorted({"context", "daily", "future", "weather"} & set(arrays)):
         filled = np.nan_to_num(arrays[name])
         over = tuple(range(filled.ndim - 1))
         mean, spread = filled.mean(axis=over), filled.std(axis=over)
@@ -136,4 +136,4 @@ def _random(inputs: ModelInputs, dice: np.random.Generator) -> ModelInputs:
 
 
 def _with_horizon(inputs: ModelInputs, horizon: int) -> ModelInputs:
-    return replace(inputs, arrays={n: a[:, :horizon] if n in ("future", "anchor") else a for n, a in inputs.arrays.items()})
+    return replace(inputs, arrays={n: a[:, :horizon] if n in ("future", "anchor", "weather") else a for n, a in inputs.arrays.items()})

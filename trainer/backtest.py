@@ -23,17 +23,21 @@ from edge_agent.contract.features import FeatureBuilder
 from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import HouseSpec, read_house
 from edge_agent.contract.series import Series
+from edge_agent.contract.weather import PerfectWeather, WeatherSource
 from edge_agent.forecaster import BATCH, Forecaster, Model, base_forecaster
 from trainer.baselines import CLIMATOLOGY, actual_values, baseline_predictions
 from trainer.datasets import read_table
 from trainer.scores import Predictions, Scores, coverage_by_level, day_types, hours, leads, score, score_groups, skill, where_all_known
 from trainer.table_times import standard_offset_s
+from trainer.weather_table import read_weather
 
 Ints = npt.NDArray[np.int64]
 
 TEST_SHARE: Final = 0.2
 EVERY_S: Final = {"m": 60, "h": 3600, "d": 86_400}
 DAY_TYPES: Final = ("weekday", "weekend")
+NO_FORECAST: Final = "no weather forecast"
+PERFECT: Final = "perfect weather forecast"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,8 @@ class Backtest:
     """Origins by grade: where the inputs do not allow the model, its row is the climatology's forecast, as on the gateway."""
     version: str = ""
     """Of the model."""
+    weather: str = NO_FORECAST
+    """Which weather forecast the model was given."""
 
     @property
     def of_model(self) -> Predictions:
@@ -60,7 +66,15 @@ class Backtest:
         return {label: score(p) for label, p in where_all_known(self.predictions).items()}
 
 
-def backtest(forecaster: Forecaster, series: Series, origins: Ints, *, progress: Progress | None = None) -> Backtest:
+@dataclass(frozen=True, eq=False)
+class Weather:
+    """The weather forecast that a backtest gives to its model."""
+
+    source: WeatherSource
+    label: str
+
+
+def backtest(forecaster: Forecaster, series: Series, origins: Ints, *, progress: Progress | None = None, weather: Weather | None = None) -> Backtest:
     """Forecasts of the model and the baselines at `origins` (unix s, on the series' grid).
 
     Raises:
@@ -68,9 +82,10 @@ def backtest(forecaster: Forecaster, series: Series, origins: Ints, *, progress:
     """
     if not len(origins):
         raise DataError("no origin lies in this span with a whole day after it: widen --from and --to, or give a smaller --every")
-    builder = forecaster.builder(series)
+    builder = forecaster.builder(series, weather=weather.source if weather else None)
     graded = [forecaster.grade(builder, int(origin))[0] for origin in origins]
     label = forecaster.identity["name"] if forecaster.model is not None else CLIMATOLOGY
+    given = weather.label if weather else NO_FORECAST
     anchored = baseline_predictions(builder if builder.plan.anchored else _climatology_of(forecaster).builder(series), origins)
     if forecaster.model is None:
         return Backtest(label, forecaster.house, forecaster.plan.unit, anchored, dict(Counter(graded)))
@@ -80,7 +95,7 @@ def backtest(forecaster: Forecaster, series: Series, origins: Ints, *, progress:
     quantiles = np.where(fallback[:, None, None], climatology.quantiles, own.quantiles)
     own = replace(own, quantiles=quantiles, mean=np.where(fallback[:, None], climatology.mean, own.mean))
     version = forecaster.identity["version"]
-    return Backtest(label, forecaster.house, forecaster.plan.unit, {label: own, **anchored}, dict(Counter(graded)), version)
+    return Backtest(label, forecaster.house, forecaster.plan.unit, {label: own, **anchored}, dict(Counter(graded)), version, given)
 
 
 def _climatology_of(forecaster: Forecaster) -> Forecaster:
@@ -120,6 +135,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="start", metavar="T", help="first origin, ISO time on the table's clock (default: the last 20 %% of the data)")
     parser.add_argument("--to", dest="end", metavar="T", help="end of the last day scored (default: the end of the data)")
     parser.add_argument("--every", default="1h", help="distance of origins, such as 10m, 1h or 1d (default: %(default)s)")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--weather",
+        type=Path,
+        metavar="FILE",
+        help="archived weather forecasts: columns issued, time (ISO 8601; UTC without an offset) and roles",
+    )
+    source.add_argument(
+        "--perfect-weather", action="store_true", help="give the model what was measured later as its weather forecast: a bound, and labelled so"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores, by lead time, hour and day type too")
     parser.add_argument("--predictions", type=Path, metavar="FILE", help="write every forecast (.npz)")
     parser.add_argument("--repair", action="store_true", help="repair what can be repaired in the data, and say what")
@@ -138,8 +163,9 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"[yellow]repaired:[/] {line}")
     origins = choose_origins(table.series, forecaster.plan.horizon * forecaster.plan.step_s, start=start, end=end, every_s=every_s)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    weather = _weather(forecaster, table.series, args)
     with Progress(*columns, console=console, transient=True) as progress:
-        result = backtest(forecaster, table.series, origins, progress=progress)
+        result = backtest(forecaster, table.series, origins, progress=progress, weather=weather)
     console.print(score_table(result))
     _write(result, json_path=args.json, predictions_path=args.predictions)
     return 0
@@ -150,6 +176,22 @@ def _forecaster(house: HouseSpec, args: argparse.Namespace) -> Forecaster:
     if args.bundle:
         return Forecaster(house, Model(read_bundle(args.bundle, allow_unsigned=args.allow_unsigned)), target=args.target)
     return base_forecaster(house, args.target or house.targets[0].name)
+
+
+def _weather(forecaster: Forecaster, series: Series, args: argparse.Namespace) -> Weather | None:
+    """The weather forecast that the options ask for.
+
+    Raises:
+        ConfigError: the model reads none.
+    """
+    if not (args.weather or args.perfect_weather):
+        return None
+    if not forecaster.plan.weather:
+        option = "--weather" if args.weather else "--perfect-weather"
+        raise ConfigError(f"{option}: model {forecaster.identity['name']} reads no weather forecast: leave it out, or fit one with --weather")
+    if args.perfect_weather:
+        return Weather(PerfectWeather(series), PERFECT)
+    return Weather(read_weather(args.weather), f"weather forecasts of {args.weather.name}")
 
 
 def _time(option: str, text: str | None, house: HouseSpec) -> int | None:
@@ -180,9 +222,11 @@ def score_table(result: Backtest) -> Table:
     scores, origins = result.scores(), result.of_model.origins
     n_values = next(iter(scores.values())).n_values
     unit = f"{result.unit} a step" if result.unit == "Wh" else result.unit
+    span = f"{iso_utc(int(origins[0]))} to {iso_utc(int(origins[-1]))}"
+    given = f"\n{result.model} was given: {result.weather}" if result.weather != NO_FORECAST else ""
     grades = ", ".join(f"{count} {grade}" for grade, count in sorted(result.grades.items()))
     table = Table(
-        title=f"{result.house.site}: {len(origins)} origins from {iso_utc(int(origins[0]))} to {iso_utc(int(origins[-1]))}\n{n_values} steps known",
+        title=f"{result.house.site}: {len(origins)} origins from {span}\n{n_values} steps known{given}",
         caption=f"Errors in {unit}; skill = 1 - error / error of the {CLIMATOLOGY}.\nInputs: {grades}.",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -207,6 +251,7 @@ def to_json(result: Backtest) -> dict[str, Any]:
             "site": result.house.site,
             "model": result.model,
             "version": result.version,
+            "weather": result.weather,
             "unit": result.unit,
             "step_s": own.step_s,
             "origins": {"n": len(own.origins), "first": iso_utc(int(own.origins[0])), "last": iso_utc(int(own.origins[-1]))},
@@ -248,6 +293,7 @@ def _write(result: Backtest, *, json_path: Path | None, predictions_path: Path |
                     quantiles=own.quantiles,
                     mean=own.mean,
                     actual=own.actual,
+                    weather=np.array(result.weather),
                 )
     except OSError as err:
         raise ConfigError(f"{err.filename}: cannot be written ({err.strerror}); name another file") from err

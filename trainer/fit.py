@@ -32,6 +32,7 @@ from trainer.run_folder import RunFolder
 from trainer.scores import Predictions
 from trainer.tracking import RunStart, TrackedRun, track
 from trainer.untracked import OFF, UntrackedRun
+from trainer.weather_errors import training_weather
 from trainer.windows import Split, Windows, split_origins
 
 BATCH: Final = 32
@@ -52,6 +53,8 @@ class FitRequest:
     target: str | None = None
     """The house's first target when None."""
     covariates: tuple[str, ...] = ()
+    weather: tuple[str, ...] = ()
+    """Roles whose forecast over the horizon the model reads."""
     seed: int = 0
     repair: bool = False
     resume: bool = False
@@ -125,7 +128,7 @@ def read_material(request: FitRequest, console: Console) -> Material:
     text = _text(request.house)
     house = parse_house(text, source=str(request.house))
     target = house.target(request.target) if request.target else house.targets[0]
-    plan = plan_for(request.preset, house, target.name, request.covariates)
+    plan = plan_for(request.preset, house, target.name, request.covariates, request.weather)
     table = read_table(house, list(request.data), repair=request.repair)
     for line in table.repairs:
         console.print(f"[yellow]repaired:[/] {line}", soft_wrap=True)
@@ -134,7 +137,8 @@ def read_material(request: FitRequest, console: Console) -> Material:
     series = table.series
     span = f"{iso_utc(series.start)} to {iso_utc(series.end)}, {len(series):,} steps"
     console.print(f"{house.site}: {span}; target {target.name} ({plan.unit})", soft_wrap=True)
-    builder = FeatureBuilder(plan, series, target=target.sensor, zone=house.zone)
+    weather = training_weather(plan, series, seed=request.seed)
+    builder = FeatureBuilder(plan, series, target=target.sensor, zone=house.zone, weather=weather)
     split = split_origins(series, plan, target.sensor, stride_s=request.hyper.stride_s)
     return Material(text, house, table, target.sensor, plan, builder, split)
 

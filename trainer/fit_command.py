@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console
 
 from edge_agent.contract.errors import ConfigError, TrainingError
-from edge_agent.contract.schema import STEPS_S, read_house
+from edge_agent.contract.schema import STEPS_S, WEATHER_ROLES, read_house
 from trainer.presets import COVARIATE_ROLES, PRESETS, SCHEDULES, HyperParameters, hyper_parameters, plan_for
 from trainer.quiet import without_native_stderr
 
@@ -50,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="NAME", help="which target of the house (default: its first)")
     parser.add_argument(
         "--covariates", nargs="+", default=[], metavar="ROLE", help=f"sensors that base reads beside the target: {', '.join(COVARIATE_ROLES)}"
+    )
+    parser.add_argument(
+        "--weather",
+        nargs="+",
+        default=[],
+        metavar="ROLE",
+        help=f"weather whose forecast for the day ahead base reads where there is one: {', '.join(WEATHER_ROLES)}",
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights, dropout and the order of windows (default: %(default)s)")
     parser.add_argument("--repair", action="store_true", help="repair a faulty table where that is possible, and say what was repaired")
@@ -127,6 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
         hyper=hyper,
         target=arguments.target,
         covariates=tuple(arguments.covariates),
+        weather=tuple(arguments.weather),
         seed=arguments.seed,
         repair=arguments.repair,
         resume=arguments.resume,
@@ -174,7 +182,7 @@ def _check_early(arguments: argparse.Namespace, *, many_homes: bool) -> None:
     for path in arguments.house:
         house = read_house(path)
         if not many_homes:
-            plan_for(arguments.preset, house, arguments.target or house.targets[0].name, tuple(arguments.covariates))
+            plan_for(arguments.preset, house, arguments.target or house.targets[0].name, tuple(arguments.covariates), tuple(arguments.weather))
     for path in arguments.data:
         if not path.is_file():
             raise ConfigError(f"--data {path}: there is no such file")

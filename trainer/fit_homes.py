@@ -146,7 +146,7 @@ def read_material(request: FitRequest, homes: HomesRequest, console: Console) ->
     every = read_homes(homes.sources, console)
     split = split_homes(every, seed=request.seed)
     # the published plan has the coarsest step; which home it is made from does not matter
-    plan = plan_for("base", replace(every[0].house, step_s=COARSEST_S), TARGET, request.covariates)
+    plan = plan_for("base", replace(every[0].house, step_s=COARSEST_S), TARGET, request.covariates, request.weather)
     console.print(
         f"{len(every)} homes: {len(split.train)} to train on, {len(split.stopping)} for early stopping, {len(split.calibration)} to calibrate"
     )

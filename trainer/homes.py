@@ -178,8 +178,8 @@ def split_homes(homes: list[Home], *, seed: int) -> HomeSplit:
 
 
 def seen(home: Home, plan: FeaturePlan) -> Series:
-    """What the plan's model reads of the home."""
-    return home.series.select(plan.sensors(home.house))
+    """What training a model of the plan reads of the home."""
+    return home.series.select(plan.training_sensors(home.house))
 
 
 def fingerprint_of(homes: list[Home]) -> str:

@@ -12,6 +12,7 @@ from edge_agent.contract.features import MIN_SCALE_W, FeatureBuilder
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.series import Series
 from trainer.homes import Home
+from trainer.weather_errors import training_weather
 from trainer.windows import Gathered, Ints, Windows, daily_origins
 
 
@@ -88,7 +89,8 @@ def windows_of(
 ) -> Windows:
     """Windows of one form of a home, `daily_origins` of it; none of a time when the home used nothing at all."""
     plan = plan.at_step(series.step_s)
-    builder = FeatureBuilder(plan, series, target=home.sensor, zone=home.house.zone)
+    weather = training_weather(plan, series, seed=int(rng.integers(2**31))) if plan.weather else None
+    builder = FeatureBuilder(plan, series, target=home.sensor, zone=home.house.zone, weather=weather)
     origins = daily_origins(series, plan, home.sensor, share=share, rng=rng)
     if len(origins):
         origins = origins[builder.scales(origins)[:, 0] > 1.01 * MIN_SCALE_W * plan.step_s / 3600]

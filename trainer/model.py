@@ -7,7 +7,7 @@ in ONNX.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,6 +35,8 @@ ROLE_MEAN_AND_SPREAD: Final = {
     "outdoor_humidity": (70.0, 20.0),
 }
 """Fixed, not learnt, so that a value means the same in every house."""
+SKEWED_ROLE_SIZE: Final = {"wind_speed": 3.0, "solar_radiation": 100.0}
+"""What is never negative and has rare large values enters as log(1 + value / this)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +134,14 @@ def build_base(plan: FeaturePlan, hyper: HyperParameters) -> Network:
     units = _RelativeUnits(plan, anchor, scale)
     relative_anchor = units.enter(anchor)
     daily = [keras.Input((plan.daily_length,), name="daily")] if plan.daily_length else []
+    weather = [keras.Input((None, len(plan.weather)), name="weather")] if plan.weather else []
     state = _encode(_base_context(plan, context, units, hyper), hyper)
     state = _dropped(ops.concatenate([state, *(_level(days, units, hyper) for days in daily)], axis=-1) if daily else state, hyper)
-    features = ops.concatenate([_base_future(plan, future, relative_anchor, units), units.compress(relative_anchor)], axis=-1)
+    coming = [part for roles in weather for part in _base_weather(plan, roles, hyper)]
+    features = ops.concatenate([_base_future(plan, future, relative_anchor, units), units.compress(relative_anchor), *coming], axis=-1)
     quantiles, mean = _corrected(relative_anchor, _head(state, features, hyper), len(plan.quantile_levels) + 1)
     outputs = [_output(units.leave(quantiles), plan, "quantiles"), _output(ops.squeeze(units.leave(mean), -1), plan, "mean")]
-    inputs = [context, future, *daily, anchor, scale]
+    inputs = [context, future, *daily, *weather, anchor, scale]
     return Network(
         model=keras.Model(inputs, outputs, name="base"),
         core=keras.Model(inputs, ops.concatenate([quantiles, mean], axis=-1), name="base_core"),
@@ -184,18 +188,42 @@ def _base_context(plan: FeaturePlan, context: Any, units: _RelativeUnits, hyper:
         raise ConfigError(f"the context of a base model is target, calendar, role:ROLE … in this order, not {', '.join(plan.context)}")
     channels = [*_masked(units.compress(units.enter(context[:, :, :1])), drop=0.0), context[:, :, 1 : 1 + n_calendar]]
     if roles:
-        mean, spread = np.array([ROLE_MEAN_AND_SPREAD[name[5:]] for name in roles], np.float32).T
-        channels += _masked((context[:, :, 1 + n_calendar :] - mean) / spread, drop=hyper.channel_dropout)
+        channels += _masked(_standard(context[:, :, 1 + n_calendar :], [name[5:] for name in roles]), drop=hyper.channel_dropout)
     return ops.concatenate(channels, axis=-1)
 
 
-def _masked(value: Any, *, drop: float) -> list[Any]:
-    """The values with zero where unknown, and their mask; in training each channel is unknown as a whole with probability `drop`."""
+def _base_weather(plan: FeaturePlan, weather: Any, hyper: HyperParameters) -> list[Any]:
+    """Channels for the head: the weather forecast at its step, zero where unknown, and whether it is known."""
+    return _masked(_standard(weather, plan.weather), drop=hyper.channel_dropout, drop_all=hyper.weather_dropout)
+
+
+def _standard(value: Any, roles: Sequence[str]) -> Any:
+    """Channels `(n, steps, n_roles)` of physical units, brought to about the size of one."""
+    mean, spread = np.array([ROLE_MEAN_AND_SPREAD.get(role, (0.0, 1.0)) for role in roles], np.float32).T
+    size = np.array([SKEWED_ROLE_SIZE.get(role, np.inf) for role in roles], np.float32)
+    linear = (value - mean) / spread
+    if not np.isfinite(size).any():
+        return linear
+    skewed = ops.log(1.0 + ops.maximum(value, 0.0) / size)
+    return ops.where(np.isfinite(size), skewed, linear)
+
+
+def _masked(value: Any, *, drop: float, drop_all: float = 0.0) -> list[Any]:
+    """The values with zero where unknown, and their mask.
+
+    In training each channel is unknown as a whole with probability `drop`, and all of them together with `drop_all`.
+    """
     known = ops.cast(ops.logical_not(ops.isnan(value)), "float32")
     if drop:
-        # the dropout scales what it keeps, so take only whether it kept it
-        known = ops.cast(ops.greater(layers.SpatialDropout1D(drop, dtype="float32")(known), 0.0), "float32")
+        known = _kept(known, drop)
+    if drop_all:
+        known = ops.multiply(known, _kept(ops.ones_like(known[:, :, :1]), drop_all))
     return [ops.where(ops.greater(known, 0.0), value, 0.0), known]
+
+
+def _kept(known: Any, drop: float) -> Any:
+    """`known`, with whole channels at zero. The dropout scales what it keeps, so take only whether it kept it."""
+    return ops.cast(ops.greater(layers.SpatialDropout1D(drop, dtype="float32")(known), 0.0), "float32")
 
 
 def _level(daily: Any, units: _RelativeUnits, hyper: HyperParameters) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
 from edge_agent.contract.errors import ConfigError, closest
 from edge_agent.contract.localtime import DAY_S
 from edge_agent.contract.plan import CALENDAR, FeaturePlan
-from edge_agent.contract.schema import HouseSpec
+from edge_agent.contract.schema import WEATHER_ROLES, HouseSpec
 
 Schedule = Literal["constant", "cosine", "exponential", "plateau"]
 
@@ -20,7 +19,7 @@ CONTEXT_DAYS: Final = 7
 DAILY_LENGTH: Final = 56
 SEED_CONTEXT_DAYS: Final = 6
 """864 steps of 10 minutes, as the article has it."""
-COVARIATE_ROLES: Final = ("indoor_temperature", "indoor_humidity", "outdoor_temperature", "outdoor_humidity")
+COVARIATE_ROLES: Final = ("indoor_temperature", "indoor_humidity", *WEATHER_ROLES)
 
 
 def _flag(default: Any, text: str) -> Any:
@@ -39,6 +38,7 @@ class HyperParameters:
     leaky_slope: float = _flag(0.1, "slope of LeakyReLU below zero")
     dropout: float = _flag(0.3, "share of the LSTM's last state dropped in training")
     channel_dropout: float = _flag(0.2, "share of covariate channels dropped in training: a dead sensor must cost little")
+    weather_dropout: float = _flag(0.3, "share of windows whose whole weather forecast is dropped in training: a house without one is served too")
     l2: float = _flag(0.0, "L2 penalty of the LSTM's and the last layer's weights")
     learning_rate: float = _flag(2e-3, "learning rate at the start")
     weight_decay: float = _flag(1e-3, "AdamW's weight decay; 0: plain Adam")
@@ -56,7 +56,7 @@ class HyperParameters:
         for name in ("epochs", "batch_size", "units", "patience", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: a number above 0 is expected")
-        for name in ("dropout", "channel_dropout"):
+        for name in ("dropout", "channel_dropout", "weather_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: a share from 0 to below 1 is expected")
         for name in ("stride_s", "l2", "weight_decay", "min_delta", "mean_weight", "clip_norm"):
@@ -78,6 +78,7 @@ SEED: Final = HyperParameters(
     leaky_slope=0.3,
     dropout=0.1,
     channel_dropout=0.0,
+    weather_dropout=0.0,
     learning_rate=0.00144,
     weight_decay=0.0,
     schedule="constant",
@@ -105,7 +106,7 @@ def hyper_parameters(preset: str, given: dict[str, Any], *, many_homes: bool = F
     return replace(SEED if preset == "seed" else MANY_HOMES if many_homes else HyperParameters(), **chosen)
 
 
-def plan_for(preset: str, house: HouseSpec, target: str, covariates: tuple[str, ...] = ()) -> FeaturePlan:
+def plan_for(preset: str, house: HouseSpec, target: str, covariates: tuple[str, ...] = (), weather: tuple[str, ...] = ()) -> FeaturePlan:
     """What the preset's model reads and forecasts in `house`: one day at the house's own step.
 
     Args:
@@ -113,17 +114,20 @@ def plan_for(preset: str, house: HouseSpec, target: str, covariates: tuple[str, 
         house: the house.
         target: name of the target.
         covariates: roles whose mean over the house's sensors `base` reads beside the target; roles the house lacks stay unknown (masked).
+        weather: roles whose forecast over the horizon `base` reads, where there is one.
 
     Raises:
-        ConfigError: no such target or role; covariates given to `seed`, which reads every sensor anyway.
+        ConfigError: no such target or role; covariates or weather given to `seed`, which reads every sensor anyway.
     """
     role = house.sensor(house.target(target).sensor).role
-    if preset == "seed" and covariates:
-        raise ConfigError("preset 'seed' reads every sensor of the house: --covariates is for preset 'base'")
-    return _PLANS[preset](house, target, role, covariates)
+    if preset == "seed":
+        if covariates or weather:
+            raise ConfigError("preset 'seed' reads every sensor of the house: --covariates and --weather are for preset 'base'")
+        return _seed_plan(house, target, role)
+    return _base_plan(house, target, role, covariates, weather)
 
 
-def _seed_plan(house: HouseSpec, target: str, role: str, _covariates: tuple[str, ...]) -> FeaturePlan:
+def _seed_plan(house: HouseSpec, target: str, role: str) -> FeaturePlan:
     return FeaturePlan(
         target=target,
         role=role,
@@ -135,10 +139,13 @@ def _seed_plan(house: HouseSpec, target: str, role: str, _covariates: tuple[str,
     )
 
 
-def _base_plan(house: HouseSpec, target: str, role: str, covariates: tuple[str, ...]) -> FeaturePlan:
+def _base_plan(house: HouseSpec, target: str, role: str, covariates: tuple[str, ...], weather: tuple[str, ...]) -> FeaturePlan:
     for name in covariates:
         if name not in COVARIATE_ROLES:
             raise ConfigError(f"--covariates {name!r}: {closest(name, COVARIATE_ROLES)}")
+    for name in weather:
+        if name not in WEATHER_ROLES:
+            raise ConfigError(f"--weather {name!r}: {closest(name, WEATHER_ROLES)}")
     return FeaturePlan(
         target=target,
         role=role,
@@ -150,7 +157,5 @@ def _base_plan(house: HouseSpec, target: str, role: str, covariates: tuple[str, 
         future=(*CALENDAR, "lead", "lag_1d", "lag_2d", "lag_7d", "lag_1d_hour", "lag_2d_hour", "lag_7d_hour"),
         anchored=True,
         daily_length=DAILY_LENGTH,
+        weather=weather,
     )
-
-
-_PLANS: Final[dict[str, Callable[[HouseSpec, str, str, tuple[str, ...]], FeaturePlan]]] = {"base": _base_plan, "seed": _seed_plan}

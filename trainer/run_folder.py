@@ -82,7 +82,7 @@ class RunFolder:
 
     def write_samples(self, windows: Windows, house: HouseSpec, sensor: str) -> None:
         """Write real windows for the exporter's checks: one stretch of the sensors that the plan reads, and origins in it."""
-        self._write_samples([_stretch(windows, windows.plan.sensors(house), sensor, n_samples=N_SAMPLES)])
+        self._write_samples([_stretch(windows, windows.plan.training_sensors(house), sensor, n_samples=N_SAMPLES)])
 
     def write_samples_of_homes(self, parts: Sequence[Windows]) -> None:
         """The same of several homes, whose series hold what the plan reads and nothing else, the target's sensor first."""

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -43,10 +43,13 @@ class Golden:
     """`(horizon, n_levels)`, as published."""
     mean: npt.NDArray[np.float64]
     """`(horizon,)`."""
+    weather: npt.NDArray[np.float64] | None = None
+    """The forecast of each role that the plan reads, at the middle of each step, `(horizon, n_roles)`, NaN unknown; None for a plan without."""
 
     def to_bytes(self) -> bytes:
         """The bytes of golden.npz."""
         buffer = io.BytesIO()
+        weather: dict[str, Any] = {} if self.weather is None else {"weather": self.weather}
         np.savez_compressed(
             buffer,
             values=self.series.values,
@@ -55,6 +58,7 @@ class Golden:
             names=np.array([self.target, self.time_zone]),
             quantiles=self.quantiles,
             mean=self.mean,
+            **weather,
         )
         return buffer.getvalue()
 
@@ -74,7 +78,8 @@ class Golden:
                 features = tuple(Feature(str(n), str(r)) for n, r in arrays["features"])
                 target, time_zone = (str(v) for v in arrays["names"])
                 values, quantiles, mean = (np.asarray(arrays[name], np.float64) for name in ("values", "quantiles", "mean"))
-            return cls(Series(start, step_s, features, values), target, time_zone, origin, quantiles, mean)
+                weather = np.asarray(arrays["weather"], np.float64) if "weather" in arrays.files else None
+            return cls(Series(start, step_s, features, values), target, time_zone, origin, quantiles, mean, weather)
         except BundleError:
             raise
         except Exception as err:  # zipfile, zlib and numpy raise a dozen unrelated types for bytes that were tampered with
@@ -97,6 +102,8 @@ class Golden:
         known = {f.role for f in self.series.features} <= set(ROLES) and 0 <= row <= len(self.series)
         if not known or shapes != ((plan.horizon, len(plan.quantile_levels)), (plan.horizon,)):
             raise BundleError(f"{GOLDEN} is no example for this model (forecast of shape {shapes}, origin in row {row}): export the bundle again")
+        if (None if self.weather is None else self.weather.shape) != plan.input_shapes().get("weather"):
+            raise BundleError(f"{GOLDEN} is no example for this model (it holds another weather forecast): export the bundle again")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """Series + origins -> ModelInputs: the one place where a feature value is named and computed.
 
-Trainer and agent run this very code. Nothing at or after an origin is read, except the calendar.
+Trainer and agent run this very code. Nothing at or after an origin is read, except the calendar; the weather ahead is what its source says.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from edge_agent.contract.errors import DataError
 from edge_agent.contract.localtime import DAY_S, local_seconds
 from edge_agent.contract.plan import CALENDAR, LAGS, MAX_LAG_S, FeaturePlan
 from edge_agent.contract.series import MIN_KNOWN_SHARE, Cumulative, Series
+from edge_agent.contract.weather import WeatherSource, mean_known
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -64,7 +65,16 @@ class FeatureBuilder:
     and the inputs for an origin are copies of rows.
     """
 
-    def __init__(self, plan: FeaturePlan, series: Series, *, target: str, zone: ZoneInfo, first_origin: int | None = None) -> None:
+    def __init__(
+        self,
+        plan: FeaturePlan,
+        series: Series,
+        *,
+        target: str,
+        zone: ZoneInfo,
+        first_origin: int | None = None,
+        weather: WeatherSource | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -73,13 +83,14 @@ class FeatureBuilder:
             target: sensor name of the target.
             zone: the house's time zone.
             first_origin: unix s; none before it will be asked for, which saves work. None: the start of the series.
+            weather: tells the weather over the horizon, for a plan that reads it; None: it is unknown.
 
         Raises:
             DataError: another step, or a sensor is missing.
         """
         if plan.step_s != series.step_s:
             raise DataError(f"the plan has steps of {plan.step_s} s, the series of {series.step_s} s: resample the series, or use plan.at_step")
-        self.plan, self.series, self.zone = plan, series, zone
+        self.plan, self.series, self.zone, self.weather = plan, series, zone, weather
         self.target = series.column(target)
         self._first_origin = series.start if first_origin is None else first_origin
         self._target_means = Cumulative(series.select((target,)))
@@ -103,6 +114,8 @@ class FeatureBuilder:
             arrays["future"] = self._future(origins)
         if plan.daily_length:
             arrays["daily"] = self._daily(origins)
+        if plan.weather:
+            arrays["weather"] = self._weather(origins)
         if plan.anchored:
             arrays["anchor"] = self.anchors(origins) if anchors is None else anchors
             arrays["scale"] = self.scales(origins)
@@ -126,6 +139,13 @@ class FeatureBuilder:
         edges = origins[:, None] + DAY_S * np.arange(-self.plan.daily_length, 1)
         means, known = self._target_means.means(edges)
         return np.where(known[..., 0] >= MIN_KNOWN_SHARE, means[..., 0], np.nan).astype(np.float32)
+
+    def _weather(self, origins: Ints) -> Float32s:
+        """The weather forecast, float32 `(n, horizon, n_roles)`; NaN unknown."""
+        plan = self.plan
+        if self.weather is None:
+            return np.full((len(origins), plan.horizon, len(plan.weather)), np.nan, np.float32)
+        return self.weather.ahead(origins, horizon=plan.horizon, step_s=plan.step_s, roles=plan.weather)
 
     def known_share(self, origin: int, sensor: str, seconds: int) -> float:
         """Share of the `seconds` before `origin` for which `sensor` is known."""
@@ -163,7 +183,7 @@ class FeatureBuilder:
         rows = np.empty((len(values), len(plan.context)), np.float32)
         for channel, name in enumerate(plan.context):
             is_calendar = name in CALENDAR
-            rows[:, channel] = by_time[:, CALENDAR.index(name)] if is_calendar else _mean_known(means[:, [needed.index(c) for c in columns[name]]])
+            rows[:, channel] = by_time[:, CALENDAR.index(name)] if is_calendar else mean_known(means[:, [needed.index(c) for c in columns[name]]])
         return rows
 
     def _columns_of(self, name: str, target: str) -> list[int]:
@@ -230,13 +250,3 @@ def _means_of_next(values: Floats, count: int) -> Floats:
     out = np.full(values.shape, np.nan)
     np.divide(total, counts, out=out[:n], where=counts >= MIN_KNOWN_SHARE * count)
     return out
-
-
-def _mean_known(values: Floats) -> Floats:
-    """Mean over the last axis of what is known; NaN where nothing is."""
-    if values.shape[-1] == 1:
-        return values[..., 0]
-    known = np.isfinite(values)
-    counts = known.sum(axis=-1)
-    total = np.where(known, values, 0.0).sum(axis=-1)
-    return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)

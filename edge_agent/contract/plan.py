@@ -11,13 +11,15 @@ from edge_agent.contract.baseline import QUANTILE_LEVELS, YARDSTICK
 from edge_agent.contract.errors import ConfigError, closest
 from edge_agent.contract.forecast import PUBLISHED_LEVELS
 from edge_agent.contract.localtime import DAY_S
-from edge_agent.contract.schema import ROLES, HouseSpec
+from edge_agent.contract.schema import ROLES, WEATHER_ROLES, HouseSpec
 
 CALENDAR: Final = ("time_of_day_sin", "time_of_day_cos", "day_of_week_sin", "day_of_week_cos", "weekend")
 LAGS: Final = {f"lag_{days}d{hour}": (days, bool(hour)) for days in (1, 2, 7) for hour in ("", "_hour")}
 """Days back, and whether it is the mean of the hour around, by feature name."""
 FUTURE: Final = (*CALENDAR, "lead", *LAGS)
 MAX_LAG_S: Final = 7 * DAY_S
+LATER_KEYS: Final = ("weather",)
+"""Fields that bundles of the first releases do not have: written only when they say something, so that those bundles stay whole."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class FeaturePlan:
     daily_length: int = 0
     """Days before the origin whose means the model reads as the input `daily`: how the level moves from day to day. 0: no such input."""
     quantile_levels: tuple[float, ...] = QUANTILE_LEVELS
+    weather: tuple[str, ...] = ()
+    """Channels of the input `weather`: roles whose forecast over the horizon the model reads, NaN where there is none. Empty: no such input."""
 
     def __post_init__(self) -> None:
         for key, least in (("step_s", 1), ("horizon", 1), ("context_step_s", 1), ("context_length", 1), ("daily_length", 0)):
@@ -76,6 +80,9 @@ class FeaturePlan:
         for name in self.future:
             if name not in FUTURE:
                 raise ConfigError(f"unknown future feature {name!r}: {closest(name, FUTURE)}")
+        for name in self.weather:
+            if name not in WEATHER_ROLES:
+                raise ConfigError(f"no forecast of role {name!r} can be read: {closest(name, WEATHER_ROLES)}")
 
     @property
     def context_s(self) -> int:
@@ -100,6 +107,8 @@ class FeaturePlan:
             shapes["future"] = (self.horizon, len(self.future))
         if self.daily_length:
             shapes["daily"] = (self.daily_length,)
+        if self.weather:
+            shapes["weather"] = (self.horizon, len(self.weather))
         if self.anchored:
             shapes["anchor"] = (self.horizon, len(self.quantile_levels) + 1)
             shapes["scale"] = (1,)
@@ -136,11 +145,17 @@ class FeaturePlan:
                 names.extend(s.name for s in house.sensors if s.role == which)
         return tuple(dict.fromkeys(names))
 
+    def training_sensors(self, house: HouseSpec) -> tuple[str, ...]:
+        """As `sensors`, and those that measure what the plan reads the forecast of: training makes its forecasts of them."""
+        ahead = (sensor.name for sensor in house.sensors if sensor.role in self.weather)
+        return tuple(dict.fromkeys((*self.sensors(house), *ahead)))
+
     def describe(self) -> list[dict[str, str]]:
         """Every input channel in order, with its unit, for the manifest."""
         rows = [{"input": "context", "name": n, "unit": self._unit_of(n)} for n in self.context]
         rows += [{"input": "future", "name": n, "unit": self._unit_of(n)} for n in self.future]
         rows += [{"input": "daily", "name": f"mean_{days}d_ago", "unit": self.unit} for days in range(self.daily_length, 0, -1)]
+        rows += [{"input": "weather", "name": role, "unit": ROLES[role].unit} for role in self.weather]
         if self.anchored:
             rows += [{"input": "anchor", "name": f"q{level:g}", "unit": self.unit} for level in self.quantile_levels]
             rows += [{"input": "anchor", "name": "mean", "unit": self.unit}, {"input": "scale", "name": "mean_28d", "unit": self.unit}]
@@ -155,7 +170,7 @@ class FeaturePlan:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if v or k not in LATER_KEYS}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> FeaturePlan:
@@ -164,7 +179,7 @@ class FeaturePlan:
         Raises:
             ConfigError: keys or feature names that this version does not know.
         """
-        unknown = set(data) ^ set(cls.__dataclass_fields__)
+        unknown = (set(data) | set(LATER_KEYS)) ^ set(cls.__dataclass_fields__)
         if unknown:
             raise ConfigError(f"feature plan has missing or unknown keys {sorted(unknown)}: upgrade, or train again")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}

@@ -62,6 +62,10 @@ ROLES: Final[dict[str, Role]] = _roles(
 )
 
 
+WEATHER_ROLES: Final = ("outdoor_temperature", "outdoor_humidity", "wind_speed", "solar_radiation")
+"""Roles that a weather forecast may tell ahead."""
+
+
 @dataclass(frozen=True)
 class Feature:
     """One column of a Series."""

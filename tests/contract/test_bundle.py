@@ -102,6 +102,16 @@ def rewrite(path, key=None, *, contents=None, **body):
     return path
 
 
+def test_a_golden_sample_keeps_its_weather_and_must_have_that_of_its_plan(tmp_path):
+    with_weather = replace(PLAN, weather=("wind_speed",))
+    golden = a_golden(weather=np.linspace(0, 9, 24)[:, None])
+    np.testing.assert_array_equal(Golden.from_bytes(golden.to_bytes()).weather, golden.weather)
+    golden.check(with_weather)
+    for plan, sample in ((PLAN, golden), (with_weather, a_golden())):
+        with pytest.raises(BundleError, match="another weather forecast"):
+            sample.check(plan)
+
+
 def test_write_then_read_is_identity(path, key, trusted):
     found = read_bundle(path, trusted=trusted)
     wanted = replace(a_manifest(), files=found.manifest.files)

@@ -6,6 +6,7 @@ import pytest
 from edge_agent.contract.features import FeatureBuilder
 from edge_agent.contract.schema import parse_house
 from edge_agent.contract.series import Series
+from edge_agent.contract.weather import PerfectWeather
 from trainer.presets import plan_for
 from trainer.quiet import quiet_libraries
 
@@ -52,11 +53,12 @@ def small_series(small_house):
 
 @pytest.fixture(scope="session")
 def small_builder(small_house, small_series):
-    """`small_builder(preset, target="energy", covariates=())`."""
+    """`small_builder(preset, target="energy", covariates=(), weather=())`; the weather ahead is perfect."""
 
-    def build(preset, target="energy", covariates=(), series=small_series):
-        plan = plan_for(preset, small_house, target, covariates)
-        return FeatureBuilder(plan, series, target=small_house.target(target).sensor, zone=small_house.zone)
+    def build(preset, target="energy", covariates=(), series=small_series, weather=()):
+        plan = plan_for(preset, small_house, target, covariates, weather)
+        source = PerfectWeather(series)
+        return FeatureBuilder(plan, series, target=small_house.target(target).sensor, zone=small_house.zone, weather=source)
 
     return build
 

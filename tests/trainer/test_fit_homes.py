@@ -50,6 +50,15 @@ def fit(street, tmp_path):
     return run
 
 
+def test_homes_are_trained_with_the_forecast_of_their_own_weather(fit):
+    code, run = fit("--covariates", "outdoor_temperature", "--weather", "outdoor_temperature")
+    assert code == 0
+    read = read_run(run)
+    assert read.plan.weather == ("outdoor_temperature",)
+    for sample in read.samples:
+        assert np.isfinite(sample.inputs(read.plan, sample.origins).arrays["weather"]).all()
+
+
 def record(run):
     return json.loads((run / "run.json").read_text())
 

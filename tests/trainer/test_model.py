@@ -8,7 +8,7 @@ import pytest
 from edge_agent.contract.errors import ConfigError
 from export.convert import convert
 from export.graph import operators
-from trainer.model import Scaling, build_base, build_seed, forecast_loss, scaling_of
+from trainer.model import Scaling, _standard, build_base, build_seed, forecast_loss, scaling_of
 from trainer.presets import HyperParameters, hyper_parameters, plan_for
 from trainer.windows import Span
 
@@ -77,6 +77,35 @@ def test_a_covariate_matters_where_it_is_known(small_builder):
     model, inputs = stirred(base(builder)).model, inputs_at(builder)
     warmer = {**inputs, "context": inputs["context"] + np.eye(7, dtype=np.float32)[6] * 5}
     assert not np.allclose(model.predict_on_batch(inputs)[0], model.predict_on_batch(warmer)[0], rtol=1e-3)
+
+
+def test_the_weather_ahead_matters_at_its_step_where_it_is_known(small_builder):
+    builder = small_builder("base", weather=("outdoor_temperature", "wind_speed"))
+    model, inputs = stirred(base(builder)).model, inputs_at(builder)
+    assert np.isnan(inputs["weather"][:, :, 1]).all()  # the small house measures no wind
+    warmer = inputs["weather"].copy()
+    warmer[:, 12, 0] += 5
+    before, after = (model.predict_on_batch({**inputs, "weather": weather})[1] for weather in (inputs["weather"], warmer))
+    differs = np.abs(after - before).max(axis=0) > 1e-3
+    assert differs.tolist() == [step == 12 for step in range(24)]
+    unknown = model.predict_on_batch({**inputs, "weather": np.full_like(warmer, np.nan)})
+    assert all(np.isfinite(out).all() for out in unknown)
+
+
+def test_in_training_the_weather_is_dropped_as_a_whole_as_often_as_asked(small_builder):
+    builder = small_builder("base", weather=("outdoor_temperature",))
+    network = stirred(base(builder, replace(TINY, dropout=0.0, channel_dropout=0.0, weather_dropout=0.5)))
+    inputs = {name: np.repeat(array[:1], 400, axis=0) for name, array in inputs_at(builder).items()}
+    means = np.round(np.asarray(network.core(inputs, training=True))[:, :, -1].sum(axis=1), 3)
+    values, counts = np.unique(means, return_counts=True)
+    assert len(values) == 2
+    assert 150 < counts[0] < 250
+
+
+def test_skewed_roles_enter_as_logarithms():
+    wind = np.array([[[0.0, 10.0], [3.0, 20.0]]], np.float32)
+    scaled = np.asarray(_standard(wind, ("wind_speed", "outdoor_temperature")))
+    np.testing.assert_allclose(scaled, [[[0, 0], [np.log(2), 1]]], rtol=1e-6)
 
 
 def test_the_days_before_matter(small_builder):
