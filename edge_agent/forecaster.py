@@ -251,18 +251,24 @@ class Forecaster:
 
     def grade(self, builder: FeatureBuilder, origin: int) -> tuple[Grade, tuple[str, ...]]:
         """How good the inputs of a forecast at `origin` are, and why they are not better."""
+        return self.grades(builder, np.array([origin], np.int64))[0]
+
+    def grades(self, builder: FeatureBuilder, origins: Ints) -> list[tuple[Grade, tuple[str, ...]]]:
+        """As `grade`, at many origins."""
         if self.model is None:
-            return "baseline", ("no model is installed: rolling climatology",)
-        target_share = builder.known_share(origin, self.target_sensor, self.plan.context_s)
-        if target_share < MIN_KNOWN_SHARE:
-            days = self.plan.context_s / DAY_S
+            return [("baseline", ("no model is installed: rolling climatology",))] * len(origins)
+        shares = np.stack([builder.known_shares(origins, name, self.plan.context_s) for name in self.sensors], axis=1)
+        return [("full", ()) if least >= FULL_KNOWN_SHARE else self._grade(row) for least, row in zip(shares.min(axis=1), shares, strict=True)]
+
+    def _grade(self, shares: Floats) -> tuple[Grade, tuple[str, ...]]:
+        """By how much of the context each sensor is known for, the target's first."""
+        days = self.plan.context_s / DAY_S
+        if shares[0] < MIN_KNOWN_SHARE:
             return "baseline", (
-                f"{self.target_sensor} is known for {target_share:.0%} of the last {days:g} days, the model needs {MIN_KNOWN_SHARE:.0%}",
+                f"{self.target_sensor} is known for {shares[0]:.0%} of the last {days:g} days, the model needs {MIN_KNOWN_SHARE:.0%}",
             )
-        shares = {name: builder.known_share(origin, name, self.plan.context_s) for name in self.sensors}
-        missing = tuple(
-            f"{n} is known for {s:.0%} of the last {self.plan.context_s / DAY_S:g} days" for n, s in shares.items() if s < FULL_KNOWN_SHARE
-        )
+        known = dict(zip(self.sensors, shares.tolist(), strict=True))
+        missing = tuple(f"{name} is known for {share:.0%} of the last {days:g} days" for name, share in known.items() if share < FULL_KNOWN_SHARE)
         return ("masked", missing) if missing else ("full", ())
 
     def totals(self, builder: FeatureBuilder, forecast: Forecast) -> dict[str, Total]:

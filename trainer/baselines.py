@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.contract.baseline import seasonal_naive
+from edge_agent.contract.baseline import seasonal_naive_at
 from edge_agent.contract.features import FeatureBuilder
 from trainer.scores import Predictions, point_predictions
 
@@ -36,10 +36,10 @@ def baseline_predictions(builder: FeatureBuilder, origins: Ints, *, anchors: npt
     `anchors` are the climatology's `(n_origins, horizon, n_levels + 1)` where they are known already (`FeatureBuilder.anchors`).
     """
     plan, actual = builder.plan, actual_values(builder, origins)
-    rows = [builder.series.index(int(origin)) for origin in origins]
-    naive = [seasonal_naive(builder.target, origin=row, horizon=plan.horizon, step_s=plan.step_s) for row in rows]
+    rows = (origins - builder.series.start) // plan.step_s
+    naive = seasonal_naive_at(builder.target, rows, horizon=plan.horizon, step_s=plan.step_s)
     table = {
-        label: point_predictions(origins, np.stack([n[name] for n in naive]), actual, step_s=plan.step_s, quantile_levels=plan.quantile_levels)
+        label: point_predictions(origins, naive[name], actual, step_s=plan.step_s, quantile_levels=plan.quantile_levels)
         for name, label in LABELS.items()
     }
     known = (builder.anchors(origins) if anchors is None else anchors).astype(np.float64)

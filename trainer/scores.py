@@ -18,6 +18,8 @@ Floats = npt.NDArray[np.float64]
 
 WEEKDAY: Final = 0
 WEEKEND: Final = 1
+DAY_TYPES: Final = ("weekday", "weekend")
+"""Their names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,19 +58,33 @@ class Predictions:
         """`(n_origins, horizon)`."""
         return self.quantiles[:, :, self.quantile_levels.index(0.5)]
 
+    @property
+    def is_point(self) -> bool:
+        """Whether all quantiles of a step are one number in memory, as `point_predictions` makes them: scored in a tenth of the time."""
+        return self.quantiles.strides[2] == 0
+
 
 def point_predictions(
     origins: Ints, values: Floats, actual: Floats, *, step_s: int, quantile_levels: tuple[float, ...] = QUANTILE_LEVELS
 ) -> Predictions:
     """Predictions of a method that gives one number: every quantile and the mean are `values` `(n_origins, horizon)`."""
-    return Predictions(origins, step_s, quantile_levels, np.repeat(values[:, :, None], len(quantile_levels), axis=2), values, actual)
+    quantiles = np.broadcast_to(values[:, :, None], (*values.shape, len(quantile_levels)))
+    return Predictions(origins, step_s, quantile_levels, quantiles, values, actual)
 
 
 def where_all_known(predictions: dict[str, Predictions]) -> dict[str, Predictions]:
     """The same predictions with the actual unknown wherever any method has none, so that all are scored on the same steps."""
-    answered = [np.isfinite(p.mean) & np.isfinite(p.quantiles).all(axis=2) for p in predictions.values()]
-    common = np.logical_and.reduce(answered)
+    common = np.logical_and.reduce([_answered(p) for p in predictions.values()])
     return {name: replace(p, actual=np.where(common, p.actual, np.nan)) for name, p in predictions.items()}
+
+
+def _answered(predictions: Predictions) -> npt.NDArray[np.bool_]:
+    """Where there is a forecast, `(n_origins, horizon)`."""
+    has_mean = np.isfinite(predictions.mean)
+    if predictions.is_point:
+        return has_mean & np.isfinite(predictions.median)
+    # one sum for all levels: a reduction over an axis of nine is five times as slow as a product
+    return has_mean & np.isfinite(predictions.quantiles @ np.ones(len(predictions.quantile_levels)))
 
 
 @dataclass(frozen=True)
@@ -115,15 +131,8 @@ def score_groups(predictions: Predictions, groups: Ints) -> dict[int, Scores]:
         DataError: a forecast is NaN where the actual value is known, or nothing is known at all.
     """
     known = _known(predictions)
-    actual, labels = predictions.actual[known], groups[known]
-    quantiles = predictions.quantiles[known]
-    low, high = quantiles[:, 0], quantiles[:, -1]
-    per_value = {
-        "mae": np.abs(predictions.median[known] - actual),
-        "rmse": (predictions.mean[known] - actual) ** 2,
-        "crps": 2 * pinball_losses(quantiles, actual, predictions.quantile_levels).mean(axis=1),
-        "coverage": (low <= actual) & (actual <= high),
-    }
+    labels = groups[known]
+    per_value = {name: values[known] for name, values in losses(predictions).items()}
     counts = np.bincount(labels)
     means = {name: np.bincount(labels, weights=values) / np.maximum(counts, 1) for name, values in per_value.items()}
     means["rmse"] = np.sqrt(means["rmse"])
@@ -140,10 +149,27 @@ def _known(predictions: Predictions) -> npt.NDArray[np.bool_]:
     known = np.isfinite(predictions.actual)
     if not known.any():
         raise DataError("no actual value is known at these origins: nothing can be scored; choose a span with data")
-    silent = known & ~(np.isfinite(predictions.mean) & np.isfinite(predictions.quantiles).all(axis=2))
+    silent = known & ~_answered(predictions)
     if silent.any():
         raise DataError(f"{silent.sum():,} forecasts are NaN where the actual value is known: compare methods by where_all_known, or start later")
     return known
+
+
+def losses(predictions: Predictions) -> dict[str, Floats]:
+    """What each value adds to the scores, by their names, `(n_origins, horizon)`; for `rmse` the squared error. NaN where forecast or actual is.
+
+    The pinball losses of all levels together are sum(level) * actual - sum(level * quantile) + sum(max(quantile - actual, 0)).
+    """
+    actual, quantiles, levels = predictions.actual, predictions.quantiles, np.asarray(predictions.quantile_levels)
+    over = actual - predictions.median
+    absolute, low, high = np.abs(over), quantiles[:, :, 0], quantiles[:, :, -1]
+    if predictions.is_point:
+        crps = 2 * (levels.mean() * over + np.maximum(-over, 0.0))
+    else:
+        above = np.maximum(quantiles - actual[:, :, None], 0.0) @ np.ones(len(levels))
+        crps = 2 / len(levels) * (levels.sum() * actual - quantiles @ levels + above)
+    is_inside = np.where(np.isfinite(absolute), (low <= actual) & (actual <= high), np.nan)
+    return {"mae": absolute, "rmse": (predictions.mean - actual) ** 2, "crps": crps, "coverage": is_inside}
 
 
 def pinball_losses(quantiles: Floats, actual: Floats, levels: tuple[float, ...]) -> Floats:

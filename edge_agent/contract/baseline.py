@@ -58,6 +58,7 @@ class Climatology:
         times = start + step_s * np.arange(len(values) + horizon, dtype=np.int64)
         offsets = utc_offsets_s(times, zone)
         self._offset_steps = offsets // step_s
+        self._offset_changes = np.cumsum(np.diff(self._offset_steps, prepend=self._offset_steps[:1]) != 0)
         self._is_weekend = (weekdays((times + offsets) // DAY_S) >= 5).astype(np.int64)
         self._lags, self._lag_weights = _lags(settings, step_s)
         known = np.isfinite(values)
@@ -75,20 +76,30 @@ class Climatology:
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
     def _block(self, steps: Ints, cutoffs: Ints, levels: tuple[float, ...]) -> tuple[Floats, Floats]:
-        index = steps[:, None] - self._lags
-        index += self._offset_steps[steps][:, None] - self._offset_steps.take(np.maximum(index, 0))  # the same wall time, also across a clock change
-        inside = np.maximum(np.minimum(index, cutoffs[:, None] - 1), 0)
+        inside, is_out = self._candidates(steps, cutoffs)
         weights = self._lag_weights * self._value_weights.take(inside + len(self.values) * self._is_weekend[steps][:, None])
-        weights[index != inside] = 0.0
+        if is_out is not None:
+            weights[is_out] = 0.0
         means = np.einsum("ij,ij->i", self._known_values.take(inside), weights)
         # The keys sort as the values do and carry the candidate's number in their low bits: four times as fast as sorting the values themselves.
-        keys = self._sort_keys.take(inside) | np.arange(len(self._lags), dtype=self._sort_keys.dtype)
+        keys = np.bitwise_or(self._sort_keys.take(inside), np.arange(len(self._lags), dtype=self._sort_keys.dtype))
         keys.sort(axis=1)
         candidates = (keys & ((1 << self._bits) - 1)) + len(self._lags) * np.arange(len(steps))[:, None]
         columns, total = quantile_columns(weights.take(candidates), levels)
         known = total > 0
         quantiles = self._ascending[np.take_along_axis(keys, columns, axis=1) >> self._bits]
         return np.where(known[:, None], quantiles, np.nan), np.where(known, means / np.where(known, total, 1.0), np.nan)
+
+    def _candidates(self, steps: Ints, cutoffs: Ints) -> tuple[Ints, npt.NDArray[np.bool_] | None]:
+        """Rows of the candidates of each step, `(n, n_lags)`, and which of them lie outside the past; None when none does."""
+        index = steps[:, None] - self._lags
+        changes = self._offset_changes.take([max(int(steps.min()) - int(self._lags.max()), 0), int(steps.max())])
+        if changes[0] != changes[1]:  # the same wall time, also across a clock change
+            index += self._offset_steps[steps][:, None] - self._offset_steps.take(np.maximum(index, 0))
+        if index.min() >= 0 and index.max() < cutoffs.min():
+            return index, None
+        inside = np.maximum(np.minimum(index, cutoffs[:, None] - 1), 0)
+        return inside, index != inside
 
     def at(self, origin: int, horizon: int | None = None, levels: tuple[float, ...] = QUANTILE_LEVELS, *, skip: int = 0) -> tuple[Floats, Floats]:
         """Quantiles and mean for the steps after `origin`.
@@ -121,18 +132,26 @@ class Climatology:
         Origins that lie close together share most rows, because a row depends on its origin only where a candidate lies beyond it.
         """
         quantiles, mean = np.full((len(origins), horizon, len(levels)), np.nan), np.full((len(origins), horizon), np.nan)
-        past = origins > 0
-        steps = (origins[:, None] + np.arange(horizon))[past]
-        latest = steps - self._lags.min() + np.ptp(self._offset_steps) + 1
-        cutoffs = np.clip(latest, 1, origins[past][:, None])
-        base = len(self._is_weekend) + 1
-        codes, where = np.unique(steps * base + cutoffs, return_inverse=True)
-        if codes.size:
-            found = self.rows(*np.divmod(codes, base), levels)
-            quantiles[past], mean[past] = found[0][where], found[1][where]
+        past = np.flatnonzero(origins > 0)
+        if len(past):
+            steps, cutoffs = origins[past, None] + np.arange(horizon), np.repeat(origins[past, None], horizon, axis=1)
+            is_own = self._latest(int(steps.min()), int(steps.max()) + 1)[steps - steps.min()] >= cutoffs
+            shared, place = _distinct(steps[~is_own])
+            found = self.rows(np.append(shared, steps[is_own]), np.append(np.full_like(shared, len(self.values)), cutoffs[is_own]), levels)
+            where = np.empty_like(steps)
+            where[~is_own], where[is_own] = place, np.arange(len(shared), len(found[1]))
+            quantiles[past], mean[past] = found[0].take(where, axis=0), found[1].take(where)
         for i, origin in enumerate(origins):
             self._fill(int(origin), quantiles[i], mean[i], levels)
         return quantiles, mean
+
+    def _latest(self, first: int, last: int) -> Ints:
+        """Row of the latest candidate of each step in `[first, last)`."""
+        steps = np.arange(first, last)
+        least = int(self._lags.min())
+        lags = self._lags[self._lags <= least + int(np.ptp(self._offset_steps))][:, None]
+        index = steps - lags
+        return np.asarray((index + self._offset_steps[steps] - self._offset_steps.take(np.maximum(index, 0))).max(axis=0))
 
     def _fill(self, origin: int, quantiles: Floats, mean: Floats, levels: tuple[float, ...]) -> None:
         """Fill unknown steps, in place, from the last days as a whole."""
@@ -142,6 +161,16 @@ class Climatology:
             recent = recent[np.isfinite(recent)]
             if recent.size:
                 quantiles[empty], mean[empty] = np.quantile(recent, levels), recent.mean()
+
+
+def _distinct(numbers: Ints) -> tuple[Ints, Ints]:
+    """The distinct ones in ascending order, and the place of each among them: faster than sorting where they lie close together."""
+    if not numbers.size:
+        return numbers, numbers
+    first = int(numbers.min())
+    present = np.zeros(int(numbers.max()) - first + 1, np.bool_)
+    present[numbers - first] = True
+    return first + np.flatnonzero(present), (np.cumsum(present) - 1)[numbers - first]
 
 
 def _lags(settings: ClimatologySettings, step_s: int) -> tuple[Ints, Floats]:
@@ -195,16 +224,22 @@ def seasonal_naive(values: Floats, *, origin: int, horizon: int, step_s: int) ->
     `persistence` repeats the last value, `yesterday` and `last_week` the same time 1 and 7 days before, `mean_28d` is the mean of the last 28 days at
     that time. NaN where the past is unknown.
     """
+    return {name: rows[0] for name, rows in seasonal_naive_at(values, np.array([origin]), horizon=horizon, step_s=step_s).items()}
+
+
+def seasonal_naive_at(values: Floats, origins: Ints, *, horizon: int, step_s: int) -> dict[str, Floats]:
+    """As `seasonal_naive`, at many origins (rows): `(n, horizon)` each. What lies a day or more back does not depend on the origin."""
     per_day = DAY_S // step_s
-    steps = np.arange(origin, origin + horizon)
+    steps, place = _distinct(origins[:, None] + np.arange(horizon))
 
     def past(days: int) -> Floats:
         index = steps - per_day * (days + (horizon - 1) // per_day)
-        return np.where(index >= 0, values[np.maximum(index, 0)], np.nan)
+        return np.where(index >= 0, values.take(np.maximum(index, 0)), np.nan)
 
     stack = np.stack([past(day) for day in range(1, 29)])
     counts = np.isfinite(stack).sum(axis=0)
     with np.errstate(invalid="ignore"):
         mean_28d = np.where(counts > 0, np.nansum(stack, axis=0) / counts, np.nan)
-    last = values[origin - 1] if origin > 0 else np.nan
-    return {"persistence": np.full(horizon, last), "yesterday": stack[0], "last_week": stack[6], "mean_28d": mean_28d}
+    last = np.where(origins > 0, values.take(np.maximum(origins - 1, 0)), np.nan)
+    by_step = {"yesterday": stack[0], "last_week": stack[6], "mean_28d": mean_28d}
+    return {"persistence": np.repeat(last[:, None], horizon, axis=1), **{name: row[place] for name, row in by_step.items()}}

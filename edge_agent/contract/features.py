@@ -149,8 +149,16 @@ class FeatureBuilder:
 
     def known_share(self, origin: int, sensor: str, seconds: int) -> float:
         """Share of the `seconds` before `origin` for which `sensor` is known."""
-        row, n_rows = self.series.index(origin), seconds // self.series.step_s
-        return float(np.isfinite(self.series.column(sensor)[max(row - n_rows, 0) : max(row, 0)]).sum() / n_rows)
+        return float(self.known_shares(np.array([origin], np.int64), sensor, seconds)[0])
+
+    def known_shares(self, origins: Ints, sensor: str, seconds: int) -> Floats:
+        """As `known_share`, at many origins, `(n,)`."""
+        n_rows, rows = seconds // self.series.step_s, (origins - self.series.start) // self.series.step_s
+        low, high = (np.clip(edge, 0, len(self.series)) for edge in (rows - n_rows, rows))
+        first = int(low.min())
+        known = np.cumsum(np.isfinite(self.series.column(sensor)[first : int(high.max())]))
+        counts = np.append(0, known)
+        return np.asarray((counts[high - first] - counts[low - first]) / n_rows)
 
     def _rows(self, origins: Ints, *, since: int) -> Ints:
         """Steps from `since` to each origin."""

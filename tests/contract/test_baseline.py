@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.contract.baseline import QUANTILE_LEVELS, Climatology, ClimatologySettings, quantile_columns, seasonal_naive
+from edge_agent.contract.baseline import QUANTILE_LEVELS, Climatology, ClimatologySettings, quantile_columns, seasonal_naive, seasonal_naive_at
 from edge_agent.contract.localtime import local_seconds
 
 NAN = float("nan")
@@ -156,6 +156,29 @@ def test_many_origins_are_answered_like_each(seed, origins):
     quantiles, means = climatology.filled_at(np.array(origins), 48)
     for origin, quantile, mean in zip(origins, quantiles, means, strict=True):
         for together, alone in zip((quantile, mean), climatology.filled(origin), strict=True):
+            np.testing.assert_array_equal(together, alone)
+
+
+@given(st.integers(0, 99), st.sampled_from((24, 48)))
+def test_naive_forecasts_at_many_origins_are_those_of_each(seed, horizon):
+    rng = np.random.default_rng(seed)
+    values = np.where(rng.random(40 * 24) < 0.1, NAN, rng.gamma(1.0, 60.0, 40 * 24))
+    origins = rng.integers(0, len(values) + 1, 5)
+    together = seasonal_naive_at(values, origins, horizon=horizon, step_s=HOUR)
+    for i, origin in enumerate(origins):
+        for name, alone in seasonal_naive(values, origin=int(origin), horizon=horizon, step_s=HOUR).items():
+            np.testing.assert_array_equal(together[name][i], alone)
+
+
+def test_a_row_is_shared_only_where_no_candidate_lies_beyond_its_origin():
+    """The night the clock goes back, wall time reaches an hour further: origins on both sides of it, at every step."""
+    zone, start = ZoneInfo("Europe/Brussels"), int(datetime.fromisoformat("2016-10-25T00:00Z").timestamp())
+    values = np.random.default_rng(3).gamma(1.0, 60.0, 9 * 48)
+    climatology = hourly(values, ClimatologySettings(days_back=4), step_s=1800, start=start, zone=zone)
+    origins = np.arange(3 * 48, 8 * 48)
+    quantiles, means = climatology.filled_at(origins, 48)
+    for origin, quantile, mean in zip(origins, quantiles, means, strict=True):
+        for together, alone in zip((quantile, mean), climatology.filled(int(origin)), strict=True):
             np.testing.assert_array_equal(together, alone)
 
 

@@ -239,6 +239,8 @@ def test_known_share_counts_steps():
     assert which.known_share(series.end, "kitchen", DAY) == 0.75
     assert which.known_share(series.end, "meter", 4 * DAY) == 0.5
     assert which.known_share(series.start, "meter", DAY) == 0.0
+    together = which.known_shares(np.array([series.end, series.start + DAY, series.start]), "kitchen", DAY)
+    assert together.tolist() == [which.known_share(origin, "kitchen", DAY) for origin in (series.end, series.start + DAY, series.start)]
 
 
 def test_origins_must_lie_on_the_series():

@@ -19,7 +19,9 @@ from trainer.scores import (
     day_types,
     hours,
     leads,
+    losses,
     pinball_by_level,
+    pinball_losses,
     point_predictions,
     score,
     score_groups,
@@ -51,6 +53,29 @@ def test_scores_are_those_worked_out_by_hand(one):
     assert scores.coverage == 0.5
     assert scores.total_mae == 4  # 6 against 10
     assert (scores.n_values, scores.n_totals) == (2, 1)
+
+
+def test_losses_are_what_each_value_adds(one):
+    lost = losses(one)
+    assert lost["mae"].tolist() == [[1.0, 4.0]]
+    assert lost["rmse"].tolist() == [[1.0, 9.0]]
+    # 3 beside 1, 2, 4: 0.1 * 2, 0.5 * 1, 0.1 * 1; 7 beside 0, 3, 6: 0.1 * 7, 0.5 * 4, 0.9 * 1
+    assert lost["crps"].tolist() == [pytest.approx([2 * 0.8 / 3, 2 * 3.6 / 3])]
+    assert lost["coverage"].tolist() == [[1.0, 0.0]]
+    gap = losses(replace(one, actual=np.array([[NAN, 7.0]])))
+    assert all(np.isnan(values[0, 0]) and np.isfinite(values[0, 1]) for values in gap.values())
+
+
+@given(st.integers(0, 99))
+def test_crps_is_twice_the_mean_pinball_loss(seed):
+    rng = np.random.default_rng(seed)
+    p = predictions(np.sort(rng.normal(size=(3, 4, 3)), axis=2), rng.normal(size=(3, 4)), rng.normal(size=(3, 4)), levels=(0.2, 0.5, 0.9))
+    np.testing.assert_allclose(
+        losses(p)["crps"].ravel(), 2 * pinball_losses(p.quantiles.reshape(12, 3), p.actual.ravel(), (0.2, 0.5, 0.9)).mean(axis=1)
+    )
+    point = point_predictions(p.origins, p.mean, p.actual, step_s=600, quantile_levels=(0.2, 0.5, 0.9))
+    assert point.is_point
+    np.testing.assert_allclose(losses(point)["crps"], losses(replace(point, quantiles=point.quantiles.copy()))["crps"])
 
 
 def test_pinball_by_level_weighs_both_sides(one):
