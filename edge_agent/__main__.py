@@ -55,6 +55,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(export, command="history_export")
     export.add_argument("--out", type=Path, metavar="FILE", help="write here instead of to standard output")
 
+    bring_in = history.add_parser("import", help="steps from such a CSV table (also .gz), wherever nothing is known yet")
+    _add_common(bring_in, command="history_import")
+    bring_in.add_argument("file", type=Path, metavar="FILE", help="the table: times with an offset, columns and units as house.toml says")
+
+    backup = commands.add_parser("backup", help="copy the history, also while the agent runs")
+    _add_common(backup, command="backup")
+    backup.add_argument("file", type=Path, metavar="FILE", help="the copy, replaced only by a whole one; or a folder")
+
     _add_keys(commands.add_parser("keys", help="keys that sign bundles, and keys that are trusted"))
     return parser
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import logging
 import signal
 import sys
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 from edge_agent.config import Settings, read_settings
 from edge_agent.contract.errors import ConfigError, ServiceError
@@ -74,13 +76,39 @@ def report(options: Namespace) -> Iterator[str]:
 def history_export(options: Namespace) -> Iterator[str]:
     """Closed steps as CSV."""
     from edge_agent.history import History
-    from edge_agent.report import write_csv
+    from edge_agent.table import write_csv
 
     house, settings = _house_and_settings(options)
     with History(_existing(settings)) as history, _output(options.out) as file:
         rows = write_csv(house, history, file)
     if options.out is not None:
         yield f"{rows} steps written to {options.out}"
+
+
+def history_import(options: Namespace) -> Iterator[str]:
+    """Steps from a CSV table, wherever nothing is known yet."""
+    from edge_agent.history import History
+    from edge_agent.table import read_csv
+
+    house, settings = _house_and_settings(options)
+    with History(settings.state_dir / HISTORY) as history, _input(options.file) as file:
+        history.bind(house)
+        found = read_csv(house, history, file, source=str(options.file))
+    yield f"{found.stored} values stored; {found.known - found.stored} of the table's {found.known} were known already"
+    for sensor, n in found.rejected.items():
+        yield f"{sensor}: {n} values outside its valid range left out"
+    if found.stored:
+        yield "an agent that is running uses them after its next start"
+
+
+def backup(options: Namespace) -> Iterator[str]:
+    """A copy of the history."""
+    from edge_agent.backup import back_up
+
+    _, settings = _house_and_settings(options)
+    source = _existing(settings)
+    copy = back_up(source, options.file, now=time.time())
+    yield f"{copy}: {copy.stat().st_size / 1e6:.1f} MB, checked; to go back to it, stop the agent and put it in the place of {source}"
 
 
 def keys_new(options: Namespace) -> Iterator[str]:
@@ -129,6 +157,15 @@ def _existing(settings: Settings) -> Path:
     if not path.exists():
         raise ServiceError(f"{path}: there is no history yet; start the agent first, or name its folder with --state-dir")
     return path
+
+
+def _input(path: Path) -> TextIO:
+    try:
+        return cast(
+            "TextIO", gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="")
+        )
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read ({err.strerror}); give a table as `history export` writes it") from err
 
 
 @contextlib.contextmanager

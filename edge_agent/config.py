@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from edge_agent.contract.errors import ConfigError
+from edge_agent.contract.localtime import DAY_S
 from edge_agent.contract.toml_table import TableReader
 
 Discovery = Literal["device", "single", "off"]
 
 DISCOVERIES: Final = ("device", "single", "off")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LEAST_MB: Final = 50
+"""Smallest limit of the history's file."""
+LEAST_STEPS_DAYS: Final = 60
+"""Forecasts look back 57 days."""
 CREDENTIAL: Final = "mqtt-password"
 """Name under which the systemd unit hands over the broker's password (LoadCredential)."""
 
@@ -41,6 +46,22 @@ class BrokerSettings:
 
 
 @dataclass(frozen=True)
+class HistoryLimits:
+    """How much the history keeps, counted back from the last closed step."""
+
+    readings_s: float = 30.0 * DAY_S
+    """As they came."""
+    steps_s: float = 3 * 365.0 * DAY_S
+    """Closed steps, and repairs."""
+    forecasts_s: float = 90.0 * DAY_S
+    """By the hour, as entities show them."""
+    issued_s: float = 35.0 * DAY_S
+    """Whole: at 10 minutes 144 a day of 6 kB. They are needed until their day is scored; scores stay."""
+    max_bytes: int = 1_000_000_000
+    """Of the file; SQLite's log beside it takes up to 16 MB more."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the agent can be told."""
 
@@ -59,6 +80,7 @@ class Settings:
     replay_clock: bool = False
     """Take the time from the messages, so that recorded days can run at any speed."""
     log_level: str = "info"
+    limits: HistoryLimits = HistoryLimits()
 
 
 def read_settings(path: Path | None, *, flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -121,6 +143,7 @@ def _parse(reader: TableReader, folder: Path, environment: Mapping[str, str]) ->
         allow_unsigned=reader.flag("allow_unsigned", default=False),
         log_level=reader.choice("log_level", LOG_LEVELS, default="info"),
         forecast_at=_times(reader, "forecast_at"),
+        limits=_limits(reader.table("history")),
     )
     zigbee2mqtt = reader.table("zigbee2mqtt")
     home_assistant = reader.table("homeassistant")
@@ -133,6 +156,28 @@ def _parse(reader: TableReader, folder: Path, environment: Mapping[str, str]) ->
     for table in (zigbee2mqtt, home_assistant, reader):
         table.done()
     return settings
+
+
+def _limits(table: TableReader) -> HistoryLimits:
+    default = HistoryLimits()
+
+    def seconds(key: str, default_s: float, *, least: int) -> float:
+        days = table.integer(key, round(default_s / DAY_S))
+        if days < least:
+            raise table.error(key, f"{days} days: at least {least} is expected")
+        return days * float(DAY_S)
+
+    max_mb = table.integer("max_mb", default.max_bytes // 1_000_000)
+    if max_mb < LEAST_MB:
+        raise table.error("max_mb", f"{max_mb} MB: at least {LEAST_MB} is expected, for the {LEAST_STEPS_DAYS} days that forecasts need")
+    limits = HistoryLimits(
+        readings_s=seconds("keep_readings_days", default.readings_s, least=1),
+        steps_s=seconds("keep_steps_days", default.steps_s, least=LEAST_STEPS_DAYS),
+        forecasts_s=seconds("keep_forecasts_days", default.forecasts_s, least=1),
+        max_bytes=max_mb * 1_000_000,
+    )
+    table.done()
+    return limits
 
 
 def default_state_dir(environment: Mapping[str, str]) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA: Final = 1
 REPORT_EVERY_S: Final = 3600.0
+MOST_EVENTS: Final = 10
 
 
 class Health:
@@ -30,6 +32,10 @@ class Health:
         """Failed attempts by what failed (`forecast energy`, `history`)."""
         self.rejected: Counter[str] = Counter()
         """Unusable values since the start, by `sensor or topic: reason`."""
+        self.notices: dict[str, list[str]] = {}
+        """What lasts and the owner should look at, in words, by who found it."""
+        self.events: deque[str] = deque(maxlen=MOST_EVENTS)
+        """What happened once, newest last."""
         self._failing: dict[str, str] = {}
         self._waiting: dict[str, str] = {}
         self._grades: dict[str, str] = {}
@@ -69,6 +75,11 @@ class Health:
         if self._failing.pop(what, None) is not None:
             log.info("%s works again", what)
 
+    def happened(self, what: str) -> None:
+        """Log something that the owner should know of, and keep it among the last events."""
+        log.warning("%s", what)
+        self.events.append(f"{iso_utc(time.time())} {what}")
+
     def count_rejected(self, *counters: Counter[tuple[str, str]], now_monotonic: float) -> None:
         """Move what the input side rejected into the totals; tell the log once an hour, because one bad device must not flood it."""
         for counter in counters:
@@ -89,7 +100,7 @@ class Health:
         if self._watched_since is None:
             self._watched_since = now
         failing = [f"{what} fails: {message}" for what, message in self._failing.items()]
-        return [*failing, *self._silent(now)]
+        return [*failing, *(text for texts in self.notices.values() for text in texts), *self._silent(now)]
 
     def _silent(self, now: float) -> list[str]:
         assert self._watched_since is not None
@@ -125,5 +136,6 @@ class Health:
             "repairs": self.repairs,
             "forecasts": self.forecasts,
             "failures": dict(self.failures),
+            "events": list(self.events),
             "mqtt": dict(link),
         }

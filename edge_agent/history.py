@@ -14,22 +14,19 @@ from typing import Any, Final, Literal, Self
 
 import numpy as np
 
-from edge_agent.contract.errors import ConfigError, ServiceError
+from edge_agent.contract.errors import ConfigError, CorruptError
 from edge_agent.contract.schema import Feature, HouseSpec
 from edge_agent.contract.series import Series
+from edge_agent.database import Database
 from edge_agent.meter import Repair
 from edge_agent.reading import Reading
+from edge_agent.rescue import finish, set_aside
 from edge_agent.steps import ClosedStep
 
 APPLICATION_ID: Final = 0x48434153  # "HCAS"; tells another program's database from an empty one
-COMMIT_EVERY_S: Final = 1.0
-BUSY_S: Final = 2.0
-"""How long to wait for another program that has locked the file: well under the watchdog's interval."""
+COMMIT_EVERY_S: Final = 0.5
 MAX_BUFFERED: Final = 50_000
 """Readings kept while the disk takes none; then the oldest go first."""
-KEEP_FORECASTS_S: Final = 90 * 86_400
-KEEP_ISSUED_S: Final = 35 * 86_400
-"""At 10 minutes 144 forecasts a day of 6 kB: 30 MB a target. They are needed until their day is scored; scores stay."""
 BUILDER: Final = "builder"
 """Key of the step builder's state, saved with the steps it belongs to."""
 
@@ -55,7 +52,6 @@ CREATE TABLE issued (target TEXT NOT NULL, model TEXT NOT NULL, role TEXT NOT NU
 """
 _SCHEMAS: Final = (_READINGS, _ISSUED)
 """The first makes an empty file; each further one brings a file to the next version."""
-SCHEMA_VERSION: Final = len(_SCHEMAS)
 _INSERT_MEASURED: Final = """
 INSERT INTO steps VALUES (?, ?, ?, 0) ON CONFLICT (sensor, time) DO UPDATE SET value = excluded.value, imported = 0 WHERE imported = 1
 """
@@ -77,16 +73,16 @@ class StoredForecast:
 class History:
     """Readings, closed steps, repairs, forecasts and the agent's own state.
 
-    A closed step is on the disk when `close_steps` returns. A reading is safe from the death of the program within a second, and on the disk with
-    the next closed step. A step holds a row for each sensor that was known; what has no row is unknown. One thread only.
+    A closed step is on the disk when `close_steps` returns, a reading a second after `add_readings` at the latest when `commit_if_due` is called
+    several times a second. A step holds a row for each sensor that was known; what has no row is unknown. One thread only.
 
-    Every method raises ServiceError, naming the file and SQLite's reason, when the file cannot be read or written.
+    Every method raises ServiceError, naming the file and SQLite's reason, when the file cannot be read or written (CorruptError: `rescue` helps).
     """
 
     def __init__(self, path: Path) -> None:
         """Know the file at `path`; `open` opens it."""
         self.path = path
-        self._connection: sqlite3.Connection | None = None
+        self.database = Database(path, application_id=APPLICATION_ID, schemas=_SCHEMAS)
         self._ids: dict[str, int] = {}
         self._buffer: deque[Reading] = deque(maxlen=MAX_BUFFERED)
         self._committed_at = 0.0
@@ -104,38 +100,42 @@ class History:
         Raises:
             ServiceError: it cannot be opened, belongs to another program, or was written by a newer agent.
         """
-        with self._errors("opened"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_S)
-        try:
-            with self._errors("opened"):
-                self._prepare()
-        except BaseException:
-            self._connection.close()
-            self._connection = None
-            raise
+        finish(self.path)
+        self.database.open()
+        self._know_sensors()
 
-    def _prepare(self) -> None:
-        self._check_version()
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA journal_size_limit = 16777216")
-        self._db.execute("PRAGMA cache_size = -512")  # kB; the window of recent steps is in memory already
-        self._db.execute("PRAGMA foreign_keys = ON")
-        missing = "".join(_SCHEMAS[self._one("PRAGMA user_version") :])
-        if missing:
-            header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-            self._db.executescript(f"BEGIN; {missing} {header} COMMIT;")
-        self._ids = dict(self._db.execute("SELECT name, id FROM sensors"))
+    def open_to_read(self) -> None:
+        """Open what cannot be written now.
+
+        Raises:
+            ServiceError: it cannot be read either.
+        """
+        self.database.open_to_read()
+        self._know_sensors()
+
+    def rescue(self, now: float) -> str:
+        """Begin a new file with all that can be read of the damaged one, which is set aside; returns what came of it, in words.
+
+        Only for the agent itself: no other program may have the file open. `now` is unix s.
+        """
+        came_of_it = str(set_aside(self.database, now=now))
+        self.open()
+        return came_of_it
+
+    def _know_sensors(self) -> None:
+        try:
+            self._ids = {str(name): int(number) for name, number in self.database.rows("SELECT name, id FROM sensors")}
+        except (TypeError, ValueError) as err:
+            raise self._damaged("sensors") from err
 
     def close(self) -> None:
         """Write what is buffered and close the file."""
-        if self._connection is None:
+        if not self.database.is_open:
             return
         try:
             self.commit()
         finally:
-            self._connection.close()
-            self._connection = None
+            self.database.close()
 
     def bind(self, house: HouseSpec) -> None:
         """Register the house's sensors with their roles and units.
@@ -146,7 +146,7 @@ class History:
         with self.transaction():
             self._check_step(house.step_s)
             for sensor in house.sensors:
-                was = self._one("SELECT role FROM sensors WHERE name = ?", sensor.name)
+                was = self.database.one("SELECT role FROM sensors WHERE name = ?", sensor.name)
                 if was not in (None, sensor.role):
                     change = f"sensor {sensor.name!r} has the role {was!r} there and {sensor.role!r} in house.toml"
                     raise ConfigError(f"{self.path}: {change}: give the new sensor a name of its own")
@@ -159,7 +159,7 @@ class History:
         self._buffer += readings
 
     def commit_if_due(self, now_monotonic: float) -> None:
-        """Write the buffered readings when the last time was a second ago or longer; call it several times a second."""
+        """Write the buffered readings when the last time was half a second ago or longer; call it every half second at least."""
         if now_monotonic - self._committed_at >= COMMIT_EVERY_S:
             self._committed_at = now_monotonic
             self.commit()
@@ -167,7 +167,7 @@ class History:
     def commit(self) -> None:
         """Write the buffered readings now."""
         if self._buffer:
-            with self.transaction(synchronous="NORMAL"):
+            with self.transaction():
                 self._write_readings()
             self._buffer.clear()
 
@@ -211,19 +211,6 @@ class History:
         with self.transaction():
             self._put(key, value)
 
-    def prune(self, keep_readings_s: float, keep_steps_s: float, keep_forecasts_s: float = KEEP_FORECASTS_S) -> None:
-        """Forget what is older than this before the last closed step; repairs go with the steps. The file does not shrink, it is filled again."""
-        last = self.last_closed()
-        if last is None:
-            return
-        with self.transaction():
-            self._db.execute("DELETE FROM readings WHERE time < ?", (last - keep_readings_s,))
-            for sensor in self._ids.values():
-                self._db.execute("DELETE FROM steps WHERE sensor = ? AND time < ?", (sensor, last - keep_steps_s))
-            self._db.execute("DELETE FROM repairs WHERE time < ?", (last - keep_steps_s,))
-            self._db.execute("DELETE FROM forecasts WHERE origin < ?", (last - keep_forecasts_s,))
-            self._db.execute("DELETE FROM issued WHERE origin < ?", (last - KEEP_ISSUED_S,))
-
     # Reading
 
     def last_closed(self) -> int | None:
@@ -237,27 +224,29 @@ class History:
         Raises:
             ConfigError: the history holds steps of another length.
         """
-        with self._errors("read"):
-            stored = self._one("SELECT value FROM state WHERE key = 'step_s'")
-            if stored is not None:
-                self._compare_step(int(stored), step_s)
-            values = np.full((max(end - start, 0) // step_s, len(features)), np.nan)
-            for column, feature in enumerate(features):
-                if feature.name in self._ids:
-                    self._fill(values[:, column], self._ids[feature.name], start, step_s)
+        stored = self.state("step_s")
+        if stored is not None:
+            self._compare_step(stored, step_s)
+        values = np.full((max(end - start, 0) // step_s, len(features)), np.nan)
+        for column, feature in enumerate(features):
+            if feature.name in self._ids:
+                self._fill(values[:, column], self._ids[feature.name], start, step_s)
         return Series(start, step_s, features, values)
 
     def _fill(self, values: np.ndarray[Any, np.dtype[np.float64]], sensor: int, start: int, step_s: int) -> None:
         """Put what is stored of `sensor` into `values`, `(n_steps,)`."""
         query = "SELECT (time - ?) / ?, value FROM steps WHERE sensor = ? AND time >= ? AND time < ?"
-        rows = self._db.execute(query, (start, step_s, sensor, start, start + step_s * len(values)))
-        flat = np.fromiter(chain.from_iterable(rows), np.float64).reshape(-1, 2)
-        values[flat[:, 0].astype(np.int64)] = flat[:, 1]
+        try:
+            with self.database.errors("read"):
+                rows = self._db.execute(query, (start, step_s, sensor, start, start + step_s * len(values)))
+                flat = np.fromiter(chain.from_iterable(rows), np.float64).reshape(-1, 2)
+            values[flat[:, 0].astype(np.int64)] = flat[:, 1]
+        except (TypeError, ValueError, IndexError) as err:  # text for a number, or a row out of order
+            raise self._damaged("steps") from err
 
     def bounds(self) -> tuple[int, int] | None:
         """Start of the first and of the last step stored for any sensor, unix s; None when there is none."""
-        with self._errors("read"):
-            first, last = self._db.execute("SELECT min(time), max(time) FROM steps").fetchone()
+        ((first, last),) = self.rows("SELECT min(time), max(time) FROM steps")
         return None if first is None else (first, last)
 
     def readings_since(self, time: float) -> list[Reading]:
@@ -278,26 +267,24 @@ class History:
 
     def rows(self, query: str, *values: Any) -> list[Any]:
         """What `query` finds."""
-        with self._errors("read"):
-            return self._db.execute(query, values).fetchall()
+        return self.database.rows(query, *values)
 
     def state(self, key: str) -> Any:
         """What was remembered under `key`; None when nothing was."""
-        with self._errors("read"):
-            value = self._one("SELECT value FROM state WHERE key = ?", key)
-        return None if value is None else json.loads(value)
+        value = self.database.one("SELECT value FROM state WHERE key = ?", key)
+        try:
+            return None if value is None else json.loads(value)
+        except (TypeError, ValueError) as err:
+            raise self._damaged("state") from err
 
     # Within
 
     @property
     def _db(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise ServiceError(f"{self.path}: the history is not open: call open() first")
-        return self._connection
+        return self.database.connection
 
-    def _one(self, query: str, *values: Any) -> Any:
-        row = self._db.execute(query, values).fetchone()
-        return None if row is None else row[0]
+    def _damaged(self, table: str) -> CorruptError:
+        return CorruptError(f"{self.path}: table {table} holds what was never written: the file is damaged; the agent sets it aside when it starts")
 
     def _put(self, key: str, value: Any) -> None:
         self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, json.dumps(value)))
@@ -307,7 +294,7 @@ class History:
         if name not in self._ids:
             role, unit = (None, None) if feature is None else (feature.role, feature.unit)
             self._db.execute("INSERT OR IGNORE INTO sensors (name, role, unit) VALUES (?, ?, ?)", (name, role, unit))
-            self._ids[name] = self._one("SELECT id FROM sensors WHERE name = ?", name)
+            self._ids[name] = self.database.one("SELECT id FROM sensors WHERE name = ?", name)
         return self._ids[name]
 
     def _write_readings(self) -> None:
@@ -315,11 +302,11 @@ class History:
         self._db.executemany("INSERT OR REPLACE INTO readings VALUES (?, ?, ?, ?)", rows)
 
     def _check_step(self, step_s: int) -> None:
-        stored = self._one("SELECT value FROM state WHERE key = 'step_s'")
+        stored = self.state("step_s")
         if stored is None:
             self._put("step_s", step_s)
         else:
-            self._compare_step(int(stored), step_s)
+            self._compare_step(stored, step_s)
 
     def _compare_step(self, stored: int, step_s: int) -> None:
         if stored != step_s:
@@ -327,35 +314,13 @@ class History:
                 f"{self.path}: holds steps of {stored} s, the house has {step_s} s: set step = {stored} in house.toml, or move the file away"
             )
 
-    def _check_version(self) -> None:
-        version, application = self._one("PRAGMA user_version"), self._one("PRAGMA application_id")
-        tables = self._one("SELECT count(*) FROM sqlite_master")
-        if tables and application != APPLICATION_ID:
-            raise ServiceError(f"{self.path}: this is another program's database: give the agent a file of its own")
-        if version > SCHEMA_VERSION:
-            raise ServiceError(
-                f"{self.path}: history of schema {version}, this agent reads up to {SCHEMA_VERSION}: upgrade the agent, or move the file away"
-            )
-
     @contextmanager
     def transaction(self, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> Iterator[sqlite3.Connection]:
         """All of the block or nothing. FULL: on the disk afterwards; NORMAL: safe from the death of the program, not from a power cut."""
         ids = dict(self._ids)
-        with self._errors("written"):
-            self._db.execute(f"PRAGMA synchronous = {synchronous}")
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._ids = ids
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _errors(self, done: str) -> Iterator[None]:
         try:
-            yield
-        except (sqlite3.Error, OSError) as err:
-            raise ServiceError(f"{self.path}: the history cannot be {done} ({err}): check the disk, its space and the file's owner") from err
+            with self.database.transaction(synchronous) as connection:
+                yield connection
+        except BaseException:
+            self._ids = ids
+            raise

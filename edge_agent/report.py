@@ -1,22 +1,17 @@
-"""What was forecast and what then happened, from the agent's own history; and the history as a table."""
+"""What was forecast and what then happened, from the agent's own history."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
-from edge_agent.contract.errors import ConfigError, ServiceError
-from edge_agent.contract.localtime import DAY_S, day_bounds, iso_utc, local_date
-from edge_agent.contract.schema import HouseSpec, Sensor, Target
-from edge_agent.contract.series import Floats, Series
-from edge_agent.contract.units import from_canonical
+from edge_agent.contract.errors import ServiceError
+from edge_agent.contract.localtime import DAY_S, day_bounds, local_date
+from edge_agent.contract.schema import HouseSpec, Target
 from edge_agent.history import History, StoredForecast
-
-EXPORT_BLOCK_S = 30 * DAY_S
 
 
 def report_lines(house: HouseSpec, history: History, *, days: int) -> Iterator[str]:
@@ -81,37 +76,3 @@ def _line(day: date, forecast: StoredForecast, *, actual: float, scale: float) -
     actual *= scale
     inside = "in the band" if low <= actual <= high else "outside the band"
     return f"{text}  actual {actual:8.2f}  error {value - actual:+.2f}  {inside}"
-
-
-def write_csv(house: HouseSpec, history: History, file: TextIO) -> int:
-    """Write every closed step; returns how many. Columns are named, and values meant, as `house.toml` says of its tables; times are UTC.
-
-    Raises:
-        ConfigError: a sensor's column is a counter, which cannot hold unknown steps.
-        ServiceError: there is no closed step yet.
-    """
-    for sensor in house.sensors:
-        if sensor.column is not None and sensor.column_form == "counter":
-            raise ConfigError(f"sensor {sensor.name!r}: its column is a counter, which has no way to say 'unknown': set column_form = \"interval\"")
-    bounds = history.bounds()
-    if bounds is None:
-        raise ServiceError(f"{history.path}: holds no closed step yet; wait for the first one")
-    writer = csv.writer(file)
-    writer.writerow(["time", *(sensor.column or sensor.name for sensor in house.sensors)])
-    first, end = bounds[0], bounds[1] + house.step_s
-    for start in range(first, end, EXPORT_BLOCK_S):
-        block = history.series(house.features, start, min(start + EXPORT_BLOCK_S, end), house.step_s)
-        writer.writerows(_rows(house, block))
-    return (end - first) // house.step_s
-
-
-def _rows(house: HouseSpec, series: Series) -> Iterator[list[str]]:
-    columns = [_in_table_unit(series.column(sensor.name), sensor, series.step_s) for sensor in house.sensors]
-    for time, *values in zip(series.times, *columns, strict=True):
-        yield [iso_utc(int(time)), *("" if np.isnan(value) else f"{value:.9g}" for value in values)]
-
-
-def _in_table_unit(values: Floats, sensor: Sensor, step_s: int) -> Floats:
-    if sensor.column_form == "power":
-        values = values * 3600 / step_s
-    return from_canonical(values, sensor.unit)

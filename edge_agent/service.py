@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
+
+import numpy as np
 
 from edge_agent.config import Settings
 from edge_agent.contract.bundle import read_bundle
-from edge_agent.contract.errors import ConfigError, DataError, HearthcastError
-from edge_agent.contract.schema import HouseSpec
+from edge_agent.contract.errors import ConfigError, DataError
+from edge_agent.contract.schema import Feature, HouseSpec
+from edge_agent.contract.series import Series
 from edge_agent.forecaster import Forecaster, Model, base_forecaster
 from edge_agent.health import Health
 from edge_agent.history import BUILDER, History, StoredForecast
-from edge_agent.issued import IssuedForecast, add_issued
+from edge_agent.issued import IssuedForecast
+from edge_agent.keeping import Keeper
 from edge_agent.mqtt import BrokerLink, Message
 from edge_agent.publisher import Publisher, base_of
+from edge_agent.reading import Reading
 from edge_agent.recent import RecentSteps
 from edge_agent.schedule import is_due
 from edge_agent.steps import ClosedStep, StepBuilder
@@ -34,17 +37,8 @@ FIRST_CONNECT_S: Final = 1.0
 """Longest wait for the first connect attempt before the agent calls itself ready."""
 BIRTH_WAIT_S: Final = (2.0, 5.0)
 """Home Assistant says that it is online before it listens everywhere; all services answering at once would add to its start."""
-REPLAY_SAVE_EVERY_S: Final = 1.0
-RETRY_SAVE_S: Final = 10.0
-MOST_UNSAVED: Final = 10_000
-"""Steps and forecasts kept in memory while the disk takes none."""
-MOST_UNSAVED_ISSUED: Final = 1_000
-"""Whole forecasts are larger: 6 MB, a week of one target."""
 ANNOUNCED: Final = "announced"
 """Key of the discovery topics in use, remembered to remove them when the configuration changes."""
-KEEP_READINGS_S: Final = 30 * 86_400.0
-KEEP_STEPS_S: Final = 3 * 365 * 86_400.0
-PRUNE_EVERY_S: Final = 86_400.0
 
 
 def load_forecasters(house: HouseSpec, settings: Settings) -> list[Forecaster]:
@@ -102,6 +96,8 @@ class Service:
         read = tuple(feature for feature in house.features if any(feature in f.features for f in forecasters))
         self.recent = RecentSteps(read, step_s=house.step_s, keep_s=max(f.history_s for f in forecasters))
         self.health = Health(house)
+        self.keeper = Keeper(history, settings.limits, self.health, is_replay=settings.replay_clock)
+        self.keeper.in_memory = lambda: None if self.recent.end is None else self.recent.series()
         self.notifier = Notifier()
         self.stop_requested = False
         self.crash: BaseException | None = None
@@ -109,11 +105,6 @@ class Service:
         self._newest_event = float("-inf")
         self._next_close = float("-inf")
         self._republish_at = float("inf")
-        self._save_at = float("-inf")
-        self._prune_at = time.monotonic() + PRUNE_EVERY_S
-        self._unsaved_steps: deque[ClosedStep] = deque(maxlen=MOST_UNSAVED)
-        self._unsaved_forecasts: deque[StoredForecast] = deque(maxlen=MOST_UNSAVED)
-        self._unsaved_issued: deque[IssuedForecast] = deque(maxlen=MOST_UNSAVED_ISSUED)
 
     # life
 
@@ -132,11 +123,10 @@ class Service:
 
     def start(self) -> None:
         """Open the history, go on where the last run stopped, begin to connect."""
-        self.history.open()
-        self.history.bind(self.house)
+        self.keeper.open(self.house)
         self._resume()
-        announced = self.publisher.announce(self.forecasters, announced_before=self.history.state(ANNOUNCED) or [])
-        self.history.save_state(ANNOUNCED, announced)
+        announced_before = self.keeper.read(lambda history: history.state(ANNOUNCED), None) or []
+        self.keeper.save_state(ANNOUNCED, self.publisher.announce(self.forecasters, announced_before=announced_before))
         self.link.start()
         self.link.attempted.wait(FIRST_CONNECT_S)
         log.info("ready: %s", ", ".join(f"{f.plan.target} by {' '.join(f.identity.values())}" for f in self.forecasters))
@@ -155,14 +145,14 @@ class Service:
             self._republish_at = float("inf")
             self.link.republish()
         self.notifier.alive(monotonic)
-        self._keep(monotonic)
+        self.keeper.keep(monotonic)
 
     def stop(self) -> None:
         """Save, say `stopped` and close; takes less than two seconds."""
         self.notifier.stopping()
-        self._save()
+        self.keeper.save()
         self.link.stop()
-        self.history.close()
+        self.keeper.close()
         log.info("stopped")
 
     # time
@@ -196,18 +186,19 @@ class Service:
             self._newest_event = max(self._newest_event, reading.time)
         if readings:
             self.health.saw(readings)
-            with self._going_on("history"):
-                self.history.add_readings(readings)
+            self.keeper.add_readings(readings)
 
     # steps
 
     def _resume(self) -> None:
         """Go on from the last closed step and the readings since."""
-        state = self.history.state(BUILDER)
+        state = self.keeper.read(lambda history: history.state(BUILDER), None)
         if state is not None:
             self.builder.restore(state)
-        if self.builder.open_from is not None:
-            for reading in self.history.readings_since(self.builder.open_from):
+        open_from = self.builder.open_from
+        if open_from is not None:
+            since: list[Reading] = self.keeper.read(lambda history: history.readings_since(open_from), [])
+            for reading in since:
                 self.builder.add(reading)
                 self._newest_event = max(self._newest_event, reading.time)
 
@@ -226,15 +217,20 @@ class Service:
             if step.time in due:
                 self._forecast_all(self.recent.end)
         if closed:
-            self._unsaved_steps += closed
+            self.keeper.add_steps(closed, self.builder.state)
             self._tell_health(closed, now)
 
     def _begin_recent(self, end: int) -> None:
         """Load the last weeks; whoever restarts the agent wants to see a forecast now."""
+        start = end - self.recent.keep_s
         for feature in self.recent.features:  # one by one, because all at once would take the memory twice
-            self.recent.load(self.history.series((feature,), end - self.recent.keep_s, end, self.house.step_s))
+            self.recent.load(self._past(feature, start, end))
         if not self.settings.replay_clock:
             self._forecast_all(end)
+
+    def _past(self, feature: Feature, start: int, end: int) -> Series:
+        unknown = Series(start, self.house.step_s, (feature,), np.full(((end - start) // self.house.step_s, 1), np.nan))
+        return self.keeper.read(lambda history: history.series((feature,), start, end, self.house.step_s), unknown)
 
     def _is_due(self, step: ClosedStep) -> bool:
         origin = step.time + self.house.step_s
@@ -259,8 +255,8 @@ class Service:
             else:
                 self.health.forecast_done(forecast)
                 # by the hour: 2 kB instead of 14 kB, 144 times a day
-                self._unsaved_forecasts.append(StoredForecast(target, origin, forecast.issued_at, hourly))
-                self._unsaved_issued.append(IssuedForecast.of(forecast, model=forecaster.model_id, role="live"))
+                hourly_too = StoredForecast(target, origin, forecast.issued_at, hourly)
+                self.keeper.add_forecast(hourly_too, IssuedForecast.of(forecast, model=forecaster.model_id, role="live"))
 
     def _tell_health(self, closed: Sequence[ClosedStep], now: float) -> None:
         self.health.repairs += sum(len(step.repairs) for step in closed)
@@ -269,40 +265,3 @@ class Service:
         self.publisher.health(payload)
         problems = "; ".join(payload["problems"][:1])
         self.notifier.status(f"{self.health.forecasts} forecasts, last step {payload['last_step']}{problems and '; '}{problems}")
-
-    # disk
-
-    def _keep(self, monotonic: float) -> None:
-        """Save what is due: at once in normal life, once a second when days fly by."""
-        with self._going_on("history"):
-            self.history.commit_if_due(monotonic)
-            if monotonic >= self._prune_at:
-                self._prune_at = monotonic + PRUNE_EVERY_S
-                self.history.prune(KEEP_READINGS_S, KEEP_STEPS_S)
-        if (self._unsaved_steps or self._unsaved_forecasts or self._unsaved_issued) and monotonic >= self._save_at:
-            saved = self._save()
-            self._save_at = monotonic + (RETRY_SAVE_S if not saved else REPLAY_SAVE_EVERY_S if self.settings.replay_clock else 0.0)
-
-    def _save(self) -> bool:
-        """Write closed steps and issued forecasts; False when the disk takes none, and they are kept for later."""
-        with self._going_on("history"):
-            if self._unsaved_steps:
-                self.history.close_steps(self._unsaved_steps, self.builder.state())
-                self._unsaved_steps.clear()
-            while self._unsaved_forecasts:
-                issued = self._unsaved_forecasts[0]
-                self.history.save_forecast(issued.target, origin=issued.origin, issued_at=issued.issued_at, payload=issued.payload)
-                self._unsaved_forecasts.popleft()
-            if self._unsaved_issued:
-                add_issued(self.history, self._unsaved_issued)
-                self._unsaved_issued.clear()
-            self.health.works("history")
-        return not (self._unsaved_steps or self._unsaved_forecasts or self._unsaved_issued)
-
-    @contextlib.contextmanager
-    def _going_on(self, what: str) -> Iterator[None]:
-        """Expected errors of the block are counted and logged, and do not end the loop."""
-        try:
-            yield
-        except HearthcastError as err:
-            self.health.fails(what, err)

@@ -8,6 +8,9 @@ HearthcastError
 ├── ExportError          a trained model cannot be exported faithfully                   (exit code 1)
 ├── TrainingError        a training run cannot start or go on                            (exit code 1)
 └── ServiceError         broker, disk or model failed while the agent runs               (exit code 1)
+    ├── CorruptError     a file of the agent is damaged
+    └── StorageError     a file cannot be read or written now: disk full or read-only, file locked
+        └── FullError    there is no room
 """
 
 from __future__ import annotations
@@ -50,6 +53,18 @@ class TrainingError(HearthcastError):
 
 class ServiceError(HearthcastError):
     """Broker, disk or model failed while the agent runs."""
+
+
+class CorruptError(ServiceError):
+    """A file of the agent is damaged."""
+
+
+class StorageError(ServiceError):
+    """A file cannot be read or written now; it may be possible again later."""
+
+
+class FullError(StorageError):
+    """There is no room for what the agent has to write."""
 
 
 def closest(word: str, valid: Iterable[str]) -> str:

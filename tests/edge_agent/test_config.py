@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import host_and_port, read_settings
+from edge_agent.config import HistoryLimits, host_and_port, read_settings
 from edge_agent.contract.errors import ConfigError
 
 
@@ -57,6 +57,18 @@ def test_flags_override_the_file(tmp_path):
     settings = read(tmp_path, 'log_level = "error"\nstate_dir = "/srv/state"\n[mqtt]\nhost = "other"\nusername = "me"\n', flags)
     assert (settings.broker.host, settings.broker.port, settings.broker.username) == ("broker.local", 1884, "me")
     assert (settings.log_level, settings.state_dir) == ("debug", Path("/srv/state"))
+
+
+def test_the_history_has_limits(tmp_path):
+    limits = read(tmp_path, "[history]\nkeep_readings_days = 2\nkeep_steps_days = 400\nmax_mb = 200\n").limits
+    assert (limits.readings_s, limits.steps_s, limits.max_bytes) == (172_800.0, 34_560_000.0, 200_000_000)
+    assert read(tmp_path, "").limits == HistoryLimits()
+
+
+@pytest.mark.parametrize("line", ["keep_readings_days = 0", "keep_steps_days = 59", "max_mb = 49", "keep = 1"])
+def test_a_history_needs_room_for_what_forecasts_read(tmp_path, line):
+    with pytest.raises(ConfigError, match=rf"\[history\] key '{line.split()[0]}'"):
+        read(tmp_path, f"[history]\n{line}\n")
 
 
 def test_forecast_times_are_sorted_and_single(tmp_path):

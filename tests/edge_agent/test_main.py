@@ -1,6 +1,7 @@
 """The command line, and the whole agent as a process of its own on a real Mosquitto."""
 
 import contextlib
+import gzip
 import json
 import math
 import os
@@ -225,6 +226,27 @@ def test_there_is_nothing_to_report_before_the_first_run(capsys, house, tmp_path
     assert code == 1
     assert "there is no history yet" in error
     assert not (tmp_path / "none").exists()
+
+
+def test_a_history_goes_out_and_comes_in_again(capsys, house, tmp_path):
+    table = tmp_path / "table.csv.gz"
+    table.write_bytes(gzip.compress(b"time,Appliances,T1\n2026-06-01T00:00:00Z,120,20.5\n2026-06-01T01:00:00Z,80,\n"))
+    where = ["--house", str(house), "--state-dir", str(tmp_path / "state")]
+    assert main(["history", "import", *where, str(table)]) == 0
+    assert capsys.readouterr().out.startswith("3 values stored; 0 of the table's 3 were known already")
+    assert main(["history", "export", *where, "--out", str(tmp_path / "again.csv")]) == 0
+    assert gzip.decompress(table.read_bytes()).decode() == (tmp_path / "again.csv").read_text().replace("\r", "")
+    capsys.readouterr()
+    assert main(["backup", *where, str(tmp_path)]) == 0
+    assert "checked; to go back to it, stop the agent" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("history-*.db"))) == 1
+
+
+def test_a_table_that_is_none_is_refused(capsys, house, tmp_path):
+    (tmp_path / "no.csv.gz").write_text("no gzip")
+    assert failing(capsys, "history", "import", "--house", house, "--state-dir", tmp_path, tmp_path / "no.csv.gz")[0] == 1
+    assert failing(capsys, "history", "import", "--house", house, "--state-dir", tmp_path, tmp_path / "none.csv")[0] == 2
+    assert failing(capsys, "backup", "--house", house, "--state-dir", tmp_path / "none", tmp_path)[0] == 1
 
 
 def test_keys_are_made_trusted_and_shown(capsys, tmp_path):

@@ -1,19 +1,15 @@
-"""What was forecast beside what happened, and the history as a table."""
+"""What was forecast beside what happened."""
 
-import csv
-import io
-from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import pytest
 
-from edge_agent.contract.errors import ConfigError, ServiceError
+from edge_agent.contract.errors import ServiceError
 from edge_agent.contract.localtime import iso_local
 from edge_agent.contract.schema import parse_house
-from edge_agent.contract.series import Series
 from edge_agent.history import History
-from edge_agent.report import report_lines, write_csv
+from edge_agent.report import report_lines
 from edge_agent.steps import ClosedStep
 
 START = 1_780_264_800  # 2026-06-01 00:00 in Berlin
@@ -68,34 +64,5 @@ def test_a_temperature_is_compared_by_the_days_mean(history):
 
 
 def test_an_empty_history_has_nothing_to_report(tmp_path):
-    with History(tmp_path / "history.db") as history:
-        with pytest.raises(ServiceError, match="no closed step yet"):
-            list(report_lines(HOUSE, history, days=3))
-        with pytest.raises(ServiceError, match="no closed step yet"):
-            write_csv(HOUSE, history, io.StringIO())
-
-
-def test_the_table_is_in_the_units_of_the_house_file(history):
-    file = io.StringIO()
-    assert write_csv(HOUSE, history, file) == 47
-    rows = list(csv.reader(io.StringIO(file.getvalue())))
-    assert rows[0] == ["time", "use [kWh]", "room", "boiler"]
-    assert rows[1] == ["2026-05-31T22:00:00Z", "0.1", "68", "50"]
-    assert len(rows) == 48
-
-
-def test_unknown_steps_are_empty_cells(history):
-    first = START - 3600 * 24 * 31
-    history.import_series(Series(first, 3600, HOUSE.features[:1], np.array([[200.0]])))
-    file = io.StringIO()
-    write_csv(HOUSE, history, file)
-    rows = list(csv.reader(io.StringIO(file.getvalue())))
-    assert rows[1][1:] == ["0.2", "", ""]
-    assert rows[2][1:] == ["", "", ""]
-    assert len(rows) == 1 + 31 * 24 + 47
-
-
-def test_a_counter_column_cannot_hold_unknown_steps(history):
-    meter = replace(HOUSE.sensor("meter"), column_form="counter")
-    with pytest.raises(ConfigError, match="'meter': its column is a counter"):
-        write_csv(replace(HOUSE, sensors=(meter,)), history, io.StringIO())
+    with History(tmp_path / "history.db") as history, pytest.raises(ServiceError, match="no closed step yet"):
+        list(report_lines(HOUSE, history, days=3))

@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 
 from edge_agent.config import read_settings
-from edge_agent.contract.errors import ConfigError, ServiceError
+from edge_agent.contract.errors import ConfigError, StorageError
 from edge_agent.contract.schema import parse_house
 from edge_agent.forecaster import Forecaster
 from edge_agent.history import History
@@ -263,18 +263,18 @@ def test_a_live_restart_forecasts_at_once(agent):
 def test_a_full_disk_stops_no_forecast_and_loses_nothing_when_it_has_room_again(agent, monkeypatch):
     service = agent()
     feed(service, hours(0, 4))
-    monkeypatch.setattr("edge_agent.service.RETRY_SAVE_S", 0.0)
-    monkeypatch.setattr("edge_agent.service.REPLAY_SAVE_EVERY_S", 0.0)
-    service._save_at = 0.0
+    monkeypatch.setattr("edge_agent.keeping.RETRY_SAVE_S", 0.0)
+    monkeypatch.setattr("edge_agent.keeping.REPLAY_SAVE_EVERY_S", 0.0)
+    service.keeper._save_at = 0.0
     with monkeypatch.context() as broken:
 
         def refuse(*_args, **_options):
-            raise ServiceError("disk full")
+            raise StorageError("disk full")
 
         broken.setattr(service.history, "close_steps", refuse)
         feed(service, hours(5, 10))
         assert service.link.origins()[-1] == utc(9)
-        assert "history fails: ServiceError: disk full" in service.link.on("health")[-1]["problems"]
+        assert "history fails: StorageError: disk full" in service.link.on("health")[-1]["problems"]
     feed(service, hours(11, 12))
     assert service.history.series(HOUSE.features, START, START + 11 * 3600, 3600).column("meter").tolist() == pytest.approx([100.0] * 11)
     feed(service, hours(13, 13))
