@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     history = commands.add_parser("history", help="what the agent remembers").add_subparsers(required=True, metavar="WHAT")
     export = history.add_parser("export", help="closed steps as CSV, in the form that hearthcast-train --data reads")
     _add_common(export, command="history_export")
+    export.add_argument("--weather", action="store_true", help="instead, the weather forecasts that came, as backtest --weather reads them")
     export.add_argument("--out", type=Path, metavar="FILE", help="write here instead of to standard output")
 
     bring_in = history.add_parser("import", help="steps from such a CSV table (also .gz), wherever nothing is known yet")

@@ -74,15 +74,15 @@ def report(options: Namespace) -> Iterator[str]:
 
 
 def history_export(options: Namespace) -> Iterator[str]:
-    """Closed steps as CSV."""
+    """Closed steps, or weather forecasts, as CSV."""
     from edge_agent.history import History
-    from edge_agent.table import write_csv
+    from edge_agent.table import write_csv, write_weather
 
     house, settings = _house_and_settings(options)
     with History(_existing(settings)) as history, _output(options.out) as file:
-        rows = write_csv(house, history, file)
+        rows = write_weather(history, file) if options.weather else write_csv(house, history, file)
     if options.out is not None:
-        yield f"{rows} steps written to {options.out}"
+        yield f"{rows} {'rows of weather forecasts' if options.weather else 'steps'} written to {options.out}"
 
 
 def history_import(options: Namespace) -> Iterator[str]:

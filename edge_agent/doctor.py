@@ -14,11 +14,13 @@ import numpy as np
 from edge_agent.config import Settings
 from edge_agent.contract.errors import ConfigError, ServiceError
 from edge_agent.contract.localtime import DAY_S, iso_utc
-from edge_agent.contract.schema import HouseSpec, Sensor
+from edge_agent.contract.schema import ROLES, HouseSpec, Sensor
 from edge_agent.contract.units import unit_named
+from edge_agent.contract.weather import WeatherForecast
 from edge_agent.history import History
 from edge_agent.mqtt import BrokerLink, Message
 from edge_agent.reading import Reading
+from edge_agent.weather import WeatherDecoder
 from edge_agent.zigbee import Decoder
 
 CONNECT_S: Final = 10.0
@@ -35,6 +37,8 @@ class Seen:
     """The newest of each sensor."""
     timed_topics: set[str] = field(default_factory=set)
     """Topics whose messages say when they were true."""
+    weather: dict[str, WeatherForecast] = field(default_factory=dict)
+    """The newest forecast of each role."""
     exposes: dict[tuple[str, str], str] = field(default_factory=dict)
     """Units that Zigbee2MQTT tells, by (topic, property)."""
 
@@ -45,13 +49,13 @@ def examine(house: HouseSpec, settings: Settings, *, history_path: Path, seconds
     Raises:
         ServiceError: no connection to the broker.
     """
-    decoder = Decoder(house, base_topic=settings.zigbee2mqtt_topic)
+    decoder, weather = Decoder(house, base_topic=settings.zigbee2mqtt_topic), WeatherDecoder(house)
     devices_topic = f"{settings.zigbee2mqtt_topic}/bridge/devices"
     link = BrokerLink(
         settings.broker,
         client_id=f"hearthcast-{house.site}-doctor",
         status_topic=None,
-        subscriptions=[*decoder.topics, devices_topic],
+        subscriptions=[*decoder.topics, *weather.topics, devices_topic],
         keep_session=False,
     )
     link.start()
@@ -60,14 +64,15 @@ def examine(house: HouseSpec, settings: Settings, *, history_path: Path, seconds
             raise ServiceError(f"broker {settings.broker.host}:{settings.broker.port}: {link.problem or 'no answer'}")
         version = "5" if link.is_mqtt5 else "3.1.1"
         yield f"connected to {settings.broker.host}:{settings.broker.port} (MQTT {version}); listening for at most {seconds:g} s"
-        seen = _listen(link, decoder, house, devices_topic, seconds)
+        seen = _listen(link, decoder, weather, house, devices_topic=devices_topic, seconds=seconds)
     finally:
         link.stop()
     days = known_days(house, history_path)
+    decoder.rejected += weather.rejected
     yield from describe(house, decoder, seen, days=days, now=time.time())
 
 
-def _listen(link: BrokerLink, decoder: Decoder, house: HouseSpec, devices_topic: str, seconds: float) -> Seen:
+def _listen(link: BrokerLink, decoder: Decoder, weather: WeatherDecoder, house: HouseSpec, *, devices_topic: str, seconds: float) -> Seen:
     """Until every sensor has delivered, or the time is up."""
     seen, end = Seen(), time.monotonic() + seconds
     wanted = {sensor.name for sensor in house.sensors if sensor.topic is not None}
@@ -79,6 +84,7 @@ def _listen(link: BrokerLink, decoder: Decoder, house: HouseSpec, devices_topic:
             seen.exposes = units_told(message.payload, base_topic=devices_topic.removesuffix("/bridge/devices"))
         else:
             note(seen, decoder, message)
+            note_weather(seen, weather, message)
     return seen
 
 
@@ -90,6 +96,12 @@ def note(seen: Seen, decoder: Decoder, message: Message) -> None:
         seen.readings[reading.sensor] = reading
         if reading.time != message.received_at:
             seen.timed_topics.add(message.topic)
+
+
+def note_weather(seen: Seen, decoder: WeatherDecoder, message: Message) -> None:
+    """Take one message of a weather forecast in."""
+    found = decoder.decode(message.topic, message.payload, received_at=message.received_at, retained=message.retained)
+    seen.weather |= {forecast.role: forecast for forecast in found}
 
 
 def units_told(payload: bytes, *, base_topic: str) -> dict[tuple[str, str], str]:
@@ -131,12 +143,27 @@ def describe(house: HouseSpec, decoder: Decoder, seen: Seen, *, days: dict[str, 
         value = "nothing yet" if reading is None else f"{reading.value:.6g} {_unit(sensor)}, {max(now - reading.time, 0):.0f} s old"
         yield f"  {sensor.name:24s} {value:32s} {days.get(sensor.name, 0.0):5.1f} of the last 60 days known"
         problems += list(_problems(sensor, seen))
+    for source in house.weather:
+        name = f"{source.role} ahead"
+        yield f"  {name:24s} {_told(seen.weather.get(source.role))}"
+        if source.role not in seen.weather:
+            problems.append(f"{name}: {source.topic}: no usable forecast; publish it retained, or listen for longer with --seconds")
     problems += [f"{who}: {why} ({n} times)" for (who, why), n in decoder.rejected.items()]
     if decoder.is_bridge_online is False:
         problems.append("Zigbee2MQTT says that it is offline")
     yield ""
     yield from (f"problem: {problem}" for problem in problems)
     yield f"{len(seen.readings)} of {len(house.sensors)} sensors delivered, {len(problems)} problems ({iso_utc(now)})"
+
+
+def _told(forecast: WeatherForecast | None) -> str:
+    """What a weather forecast says, in short."""
+    if forecast is None:
+        return "nothing yet"
+    first, last = iso_utc(int(forecast.times[0])), iso_utc(int(forecast.times[-1]))
+    return (
+        f"{forecast.values.min():.3g} to {forecast.values.max():.3g} {ROLES[forecast.role].unit}, {len(forecast.times)} values from {first} to {last}"
+    )
 
 
 def _unit(sensor: Sensor) -> str:

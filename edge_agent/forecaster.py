@@ -201,19 +201,20 @@ class Forecaster:
         parts = [publish(*self.model.run(builder.inputs(origins[i : i + BATCH])), self.calibration, self.plan) for i in range(0, len(origins), BATCH)]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
-    def forecast(self, series: Series, origin: int, *, issued_at: int) -> Forecast:
+    def forecast(self, series: Series, origin: int, *, issued_at: int, weather: WeatherSource | None = None) -> Forecast:
         """The forecast for the steps after `origin`, with its grade.
 
         Args:
             series: history on the house's step; values at or after `origin` are not looked at.
             origin: unix s, on the grid.
             issued_at: unix s.
+            weather: what is forecast of the weather, for a model that reads it; None: nothing.
 
         Raises:
             DataError: nothing at all is known of the target yet.
         """
         history = series.between(origin - self.history_s, origin)
-        builder = self.builder(history, first_origin=origin)
+        builder = self.builder(history, first_origin=origin, weather=weather)
         if builder.known_share(origin, self.target_sensor, self.history_s) == 0.0:
             raise DataError(f"nothing is known of {self.target_sensor!r} yet: waiting for its first full step")
         grade, reasons = self.grade(builder, origin)
@@ -258,10 +259,21 @@ class Forecaster:
         if self.model is None:
             return [("baseline", ("no model is installed: rolling climatology",))] * len(origins)
         shares = np.stack([builder.known_shares(origins, name, self.plan.context_s) for name in self.sensors], axis=1)
-        return [("full", ()) if least >= FULL_KNOWN_SHARE else self._grade(row) for least, row in zip(shares.min(axis=1), shares, strict=True)]
+        lacks = [self._weather_lacks(builder, int(origin)) for origin in origins]
+        return [
+            self._grade(row, lack) if lack or least < FULL_KNOWN_SHARE else ("full", ())
+            for least, row, lack in zip(shares.min(axis=1), shares, lacks, strict=True)
+        ]
 
-    def _grade(self, shares: Floats) -> tuple[Grade, tuple[str, ...]]:
-        """By how much of the context each sensor is known for, the target's first."""
+    def _weather_lacks(self, builder: FeatureBuilder, origin: int) -> tuple[str, ...]:
+        """What is missing of the weather forecast; a house that promises none misses none."""
+        promised = {source.role for source in self.house.weather}
+        roles = [role for role in self.plan.weather if role in promised]
+        source, seconds = builder.weather or WeatherForecasts(()), self.plan.horizon * self.plan.step_s
+        return tuple(lack for role in roles if (lack := source.lack(role, origin, seconds=seconds)) is not None)
+
+    def _grade(self, shares: Floats, weather: tuple[str, ...]) -> tuple[Grade, tuple[str, ...]]:
+        """By how much of the context each sensor is known for, the target's first, and what is missing of the weather forecast."""
         days = self.plan.context_s / DAY_S
         if shares[0] < MIN_KNOWN_SHARE:
             return "baseline", (
@@ -269,6 +281,7 @@ class Forecaster:
             )
         known = dict(zip(self.sensors, shares.tolist(), strict=True))
         missing = tuple(f"{name} is known for {share:.0%} of the last {days:g} days" for name, share in known.items() if share < FULL_KNOWN_SHARE)
+        missing += weather
         return ("masked", missing) if missing else ("full", ())
 
     def totals(self, builder: FeatureBuilder, forecast: Forecast) -> dict[str, Total]:

@@ -50,7 +50,10 @@ CREATE TABLE issued (target TEXT NOT NULL, model TEXT NOT NULL, role TEXT NOT NU
                      step_s INTEGER NOT NULL, levels TEXT NOT NULL, quantiles BLOB NOT NULL, mean BLOB NOT NULL, grade TEXT NOT NULL, total TEXT,
                      UNIQUE (target, origin, role, model));
 """
-_SCHEMAS: Final = (_READINGS, _ISSUED)
+_WEATHER: Final = """
+CREATE TABLE weather (role TEXT NOT NULL, issued_at REAL NOT NULL, times BLOB NOT NULL, forecast BLOB NOT NULL, PRIMARY KEY (role, issued_at));
+"""
+_SCHEMAS: Final = (_READINGS, _ISSUED, _WEATHER)
 """The first makes an empty file; each further one brings a file to the next version."""
 _INSERT_MEASURED: Final = """
 INSERT INTO steps VALUES (?, ?, ?, 0) ON CONFLICT (sensor, time) DO UPDATE SET value = excluded.value, imported = 0 WHERE imported = 1

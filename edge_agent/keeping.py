@@ -13,6 +13,7 @@ from edge_agent.config import HistoryLimits
 from edge_agent.contract.errors import CorruptError, FullError, HearthcastError, StorageError
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.contract.series import Series
+from edge_agent.contract.weather import WeatherForecast
 from edge_agent.database import examine
 from edge_agent.health import Health
 from edge_agent.history import History, StoredForecast
@@ -21,6 +22,7 @@ from edge_agent.reading import Reading
 from edge_agent.rescue import damaged_files
 from edge_agent.retention import Retention
 from edge_agent.steps import ClosedStep
+from edge_agent.weather import add_weather
 
 T = TypeVar("T")
 
@@ -58,6 +60,7 @@ class Keeper:
         self._state: Callable[[], Mapping[str, Any]] = dict
         self._forecasts: deque[StoredForecast] = deque(maxlen=MOST_UNSAVED)
         self._issued: deque[IssuedForecast] = deque(maxlen=MOST_UNSAVED_ISSUED)
+        self._weather: deque[WeatherForecast] = deque(maxlen=MOST_UNSAVED_ISSUED)
         self._save_at = self._reopen_at = float("-inf")
         now = time.monotonic()
         self._tidy_at, self._examine_at = now + TIDY_FIRST_S, now + EXAMINE_FIRST_S
@@ -147,6 +150,10 @@ class Keeper:
         self._forecasts.append(hourly)
         self._issued.append(whole)
 
+    def add_weather(self, forecasts: Iterable[WeatherForecast]) -> None:
+        """To be written at once."""
+        self._weather += forecasts
+
     def keep(self, monotonic: float) -> None:
         """Do what is due at this time of the monotonic clock; call it every half second at least."""
         if self._finding is not None:
@@ -172,7 +179,7 @@ class Keeper:
 
     @property
     def _is_unsaved(self) -> bool:
-        return bool(self._steps or self._forecasts or self._issued)
+        return bool(self._steps or self._forecasts or self._issued or self._weather)
 
     def save(self) -> bool:
         """Write closed steps and forecasts; False when the disk takes none, and they are kept for later."""
@@ -187,6 +194,9 @@ class Keeper:
             if self._issued:
                 add_issued(self.history, self._issued)
                 self._issued.clear()
+            if self._weather:
+                add_weather(self.history, self._weather)
+                self._weather.clear()
             self.health.works(WHAT)
         return not self._is_unsaved
 

@@ -20,6 +20,7 @@ _BY_WORTH: Final = (
     ("readings", "time", 7200.0),  # a start reads those of the open step
     ("issued", "origin", 3.0 * DAY_S),
     ("forecasts", "origin", 7.0 * DAY_S),
+    ("weather", "issued_at", 1.0 * DAY_S),
     ("steps", "time", 1.0 * LEAST_STEPS_DAYS * DAY_S),
 )
 """What goes first where the file is too large: tables, the columns that tell their rows' age, and the seconds that stay in any case."""
@@ -56,6 +57,7 @@ class Retention:
             ("repairs", "time", limits.steps_s),
             ("forecasts", "origin", limits.forecasts_s),
             ("issued", "origin", limits.issued_s),
+            ("weather", "issued_at", limits.weather_s),
         )
         return any(self._forget(table, time, last - age_s) for table, time, age_s in ages)
 

@@ -27,6 +27,7 @@ from edge_agent.recent import RecentSteps
 from edge_agent.schedule import is_due
 from edge_agent.steps import ClosedStep, StepBuilder
 from edge_agent.systemd import Notifier
+from edge_agent.weather import KEEP_S, WeatherDecoder, WeatherMemory, stored_weather
 from edge_agent.zigbee import Decoder
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def load_forecasters(house: HouseSpec, settings: Settings) -> list[Forecaster]:
 def subscriptions(house: HouseSpec, settings: Settings) -> list[str]:
     """What the agent reads: sensors, commands, and Home Assistant's birth."""
     sensors = Decoder(house, base_topic=settings.zigbee2mqtt_topic).topics
-    return [*sensors, f"{base_of(house, settings)}/cmd/forecast", f"{settings.discovery_prefix}/status"]
+    return [*sensors, *WeatherDecoder(house).topics, f"{base_of(house, settings)}/cmd/forecast", f"{settings.discovery_prefix}/status"]
 
 
 class Service:
@@ -92,6 +93,7 @@ class Service:
         self.wall = wall
         self.publisher = Publisher(house, settings, link)
         self.decoder = Decoder(house, base_topic=settings.zigbee2mqtt_topic)
+        self.weather_decoder, self.weather = WeatherDecoder(house), WeatherMemory()
         self.builder = StepBuilder(house)
         read = tuple(feature for feature in house.features if any(feature in f.features for f in forecasters))
         self.recent = RecentSteps(read, step_s=house.step_s, keep_s=max(f.history_s for f in forecasters))
@@ -124,6 +126,7 @@ class Service:
     def start(self) -> None:
         """Open the history, go on where the last run stopped, begin to connect."""
         self.keeper.open(self.house)
+        self.weather = WeatherMemory(self.keeper.read(lambda history: list(stored_weather(history, last_s=KEEP_S)), []))
         self._resume()
         announced_before = self.keeper.read(lambda history: history.state(ANNOUNCED), None) or []
         self.keeper.save_state(ANNOUNCED, self.publisher.announce(self.forecasters, announced_before=announced_before))
@@ -176,7 +179,16 @@ class Service:
             if message.payload == b"online" and not message.retained:
                 self._republish_at = time.monotonic() + random.uniform(*BIRTH_WAIT_S)  # noqa: S311  no secret
         else:
+            self._take_weather(message)
             self._take_readings(message)
+
+    def _take_weather(self, message: Message) -> None:
+        now = self._now() if self.settings.replay_clock else message.received_at
+        if message.topic not in self.weather_decoder.topics or now == float("-inf"):  # recorded days have not begun yet
+            return
+        found = self.weather_decoder.decode(message.topic, message.payload, received_at=now, retained=message.retained)
+        news = [forecast for forecast in found if self.weather.take(forecast, retained=message.retained)]
+        self.keeper.add_weather(news)
 
     def _take_readings(self, message: Message) -> None:
         received_at = None if self.settings.replay_clock else message.received_at
@@ -243,10 +255,11 @@ class Service:
         if origin is None:
             log.info("asked for a forecast before the first step was closed: there is nothing to forecast from")
             return
+        weather = self.weather.forecasts()
         for forecaster in self.forecasters:
             target = forecaster.plan.target
             try:
-                forecast = forecaster.forecast(self.recent.series(), origin, issued_at=int(self._now()))
+                forecast = forecaster.forecast(self.recent.series(), origin, issued_at=int(self._now()), weather=weather)
                 hourly = self.publisher.forecast(forecast)
             except DataError as err:
                 self.health.forecast_waits(target, str(err))
@@ -260,7 +273,7 @@ class Service:
 
     def _tell_health(self, closed: Sequence[ClosedStep], now: float) -> None:
         self.health.repairs += sum(len(step.repairs) for step in closed)
-        self.health.count_rejected(self.decoder.rejected, self.builder.dropped, now_monotonic=time.monotonic())
+        self.health.count_rejected(self.decoder.rejected, self.weather_decoder.rejected, self.builder.dropped, now_monotonic=time.monotonic())
         payload = self.health.payload(now, last_step=self.recent.end, link=self.link.state())
         self.publisher.health(payload)
         problems = "; ".join(payload["problems"][:1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ import numpy as np
 
 from edge_agent.contract.errors import ConfigError, DataError, ServiceError, closest
 from edge_agent.contract.localtime import DAY_S, iso_utc
-from edge_agent.contract.schema import HouseSpec, Sensor
+from edge_agent.contract.schema import WEATHER_ROLES, HouseSpec, Sensor
 from edge_agent.contract.series import Floats, Series
 from edge_agent.contract.units import from_canonical, to_canonical
 from edge_agent.history import History
+from edge_agent.weather import stored_weather
 
 BLOCK_S: Final = 30 * DAY_S
 """Read and written at once."""
@@ -41,6 +43,26 @@ def write_csv(house: HouseSpec, history: History, file: TextIO) -> int:
         block = history.series(house.features, start, min(start + BLOCK_S, end), house.step_s)
         writer.writerows(_rows(house, block))
     return (end - first) // house.step_s
+
+
+def write_weather(history: History, file: TextIO) -> int:
+    """Write every weather forecast that came, in UTC and canonical units, as `backtest --weather` reads it; returns how many rows.
+
+    Raises:
+        ServiceError: none has come yet.
+    """
+    cells: dict[tuple[float, int], dict[str, float]] = {}
+    for forecast in stored_weather(history):
+        for time, value in zip(forecast.times.tolist(), forecast.values.tolist(), strict=True):
+            cells.setdefault((forecast.issued_at, time), {})[forecast.role] = value
+    if not cells:
+        raise ServiceError(f"{history.path}: holds no weather forecast yet; add [[weather]] to house.toml and wait for the first one")
+    writer = csv.writer(file)
+    writer.writerow(["issued", "time", *WEATHER_ROLES])
+    for (issued_at, time), values in sorted(cells.items()):
+        row = [f"{values[role]:.6g}" if role in values else "" for role in WEATHER_ROLES]
+        writer.writerow([iso_utc(math.ceil(issued_at)), iso_utc(time), *row])
+    return len(cells)
 
 
 def _rows(house: HouseSpec, series: Series) -> Iterator[list[str]]:

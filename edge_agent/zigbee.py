@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime
 from math import isfinite
 from typing import Any, Final
 
 from edge_agent.contract.schema import HouseSpec, Sensor
 from edge_agent.contract.units import to_canonical
+from edge_agent.payload import LATEST, number_in, unix_s_in
 from edge_agent.reading import Reading
 
 MAX_PAYLOAD: Final = 256 * 1024
@@ -19,12 +19,8 @@ STARTUP_S: Final = 10.0
 """After Zigbee2MQTT says that it is online, it sends every cached state as if it were new (`cache_state_send_on_startup`)."""
 EARLIEST: Final = 946_684_800
 """2000-01-01: before it, a clock was not set."""
-LATEST: Final = 4_102_444_800
-"""2100-01-01, the bound where messages are the only clock."""
 CLOCK_SLACK_S: Final = 60.0
 """Two machines' clocks may differ by this much without a word."""
-MILLISECONDS_FROM: Final = 1e11
-"""As seconds this is the year 5138, as milliseconds 1973: larger numbers are milliseconds."""
 
 
 class Decoder:
@@ -120,7 +116,7 @@ class Decoder:
 
     def _value(self, sensor: Sensor, raw: Any) -> float | None:
         """`raw` in the canonical unit; None, and counted, when it is no number or cannot be."""
-        number = _number(raw)
+        number = number_in(raw)
         if number is None:
             self.rejected[sensor.name, "not a number"] += 1
             return None
@@ -136,7 +132,7 @@ class Decoder:
 
     def _time(self, topic: str, last_seen: Any, received_at: float | None, retained: bool) -> tuple[float | None, bool]:
         """When the message was true, and whether its age is unknown; None, and counted, when there is no time at all."""
-        seen = _unix_s(last_seen)
+        seen = unix_s_in(last_seen)
         if last_seen is not None and (seen is None or not EARLIEST <= seen <= LATEST):
             self.rejected[topic, "last_seen is no time"] += 1
             seen = None
@@ -182,31 +178,3 @@ def _field(message: Mapping[str, Any], path: str) -> Any:
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def _number(raw: Any) -> float | None:
-    """`raw` as a float when it is a number or a text that is one; a boolean is none."""
-    if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):
-        return None
-    if isinstance(raw, str):
-        raw = raw.strip().strip('"')
-        if "_" in raw:  # Python would read 1_000 as a thousand
-            return None
-    try:
-        return float(raw)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _unix_s(raw: Any) -> float | None:
-    """`last_seen` as unix s: an epoch in s or ms, or ISO 8601 with an offset."""
-    number = _number(raw)
-    if number is not None:
-        return (number / 1000 if number >= MILLISECONDS_FROM else number) if isfinite(number) else None
-    if not isinstance(raw, str):
-        return None
-    try:
-        time = datetime.fromisoformat(raw.strip())
-    except ValueError:
-        return None
-    return time.timestamp() if time.tzinfo is not None else None

@@ -73,6 +73,10 @@ class FaultyForecasts:
             values[:, :, channel] = np.clip(faulty, size.lowest, size.highest)
         return values
 
+    def lack(self, role: str, origin: int, *, seconds: int) -> str | None:
+        """As `WeatherSource`."""
+        return self.truth.lack(role, origin, seconds=seconds)
+
     def _paths_of(self, role: str, hours: int) -> Float32s:
         """Courses of the error of `role`, hourly, `(N_PATHS, hours)`: an AR(1) process whose spread grows with the lead time."""
         if (role, hours) not in self._paths:

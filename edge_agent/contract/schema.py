@@ -19,9 +19,10 @@ TableClock = Literal["local", "standard", "utc"]
 STEPS_S: Final = (300, 600, 900, 1800, 3600)
 FORMS: Final = ("interval", "counter", "power", "state")
 TABLE_CLOCKS: Final = ("local", "standard", "utc")
-HOUSE_KEYS: Final = ("site", "time_zone", "step", "table_clock", "sensors", "targets")
+HOUSE_KEYS: Final = ("site", "time_zone", "step", "table_clock", "sensors", "targets", "weather")
 SENSOR_KEYS: Final = ("name", "role", "unit", "column", "column_form", "topic", "field", "topic_unit", "topic_form", "valid", "hold")
 TARGET_KEYS: Final = ("name", "sensor")
+WEATHER_KEYS: Final = ("role", "topic", "field", "unit")
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,18 @@ class Target:
 
 
 @dataclass(frozen=True)
+class WeatherTopic:
+    """Where the forecast of one role comes from."""
+
+    role: str
+    topic: str
+    """MQTT topic, without wildcards; several roles may share one."""
+    field: str
+    """Key of the values in the message."""
+    unit: str
+
+
+@dataclass(frozen=True)
 class HouseSpec:
     """A house: its sensors, its time zone and its sampling step."""
 
@@ -136,6 +149,8 @@ class HouseSpec:
     """How times without an offset in a table are meant: wall time with daylight saving, the zone's standard time all year, or UTC."""
     targets: tuple[Target, ...]
     sensors: tuple[Sensor, ...]
+    weather: tuple[WeatherTopic, ...] = ()
+    """Weather forecasts that reach the gateway."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -208,8 +223,10 @@ def parse_house(text: str, *, source: str) -> HouseSpec:
     table_clock = reader.choice("table_clock", TABLE_CLOCKS, default="local")
     sensors = tuple(_sensor(table) for table in reader.tables("sensors", keys=SENSOR_KEYS))
     targets = tuple(Target(table.name("name"), table.text("sensor")) for table in reader.tables("targets", keys=TARGET_KEYS))
+    weather = tuple(_weather(table) for table in reader.tables("weather", keys=WEATHER_KEYS)) if "weather" in data else ()
     _check_names(reader, sensors, targets)
-    return HouseSpec(site, time_zone, step_s, table_clock, targets, sensors)  # type: ignore[arg-type]
+    _check_weather(reader, weather)
+    return HouseSpec(site, time_zone, step_s, table_clock, targets, sensors, weather=weather)  # type: ignore[arg-type]
 
 
 def _is_zone(name: str) -> bool:
@@ -237,6 +254,24 @@ def _check_names(reader: TableReader, sensors: tuple[Sensor, ...], targets: tupl
             raise reader.error("targets", f"target {target.name!r} forecasts unknown sensor {target.sensor!r}: {closest(target.sensor, known)}")
 
 
+def _check_weather(reader: TableReader, weather: tuple[WeatherTopic, ...]) -> None:
+    roles = [source.role for source in weather]
+    for role in roles:
+        if roles.count(role) > 1:
+            raise reader.error("weather", f"two forecasts of {role}: give each role one")
+
+
+def _weather(table: TableReader) -> WeatherTopic:
+    role = ROLES[table.choice("role", WEATHER_ROLES)]
+    return WeatherTopic(role.name, _topic(table, table.text("topic")), table.text("field"), _unit(table, "unit", default=role.unit, role=role))
+
+
+def _topic(table: TableReader, topic: str) -> str:
+    if not topic or set("#+\0") & set(topic):
+        raise table.error("topic", f"{topic!r} is empty or holds a wildcard (# or +): name one topic")
+    return topic
+
+
 def _sensor(table: TableReader) -> Sensor:
     name = table.name("name")
     role = ROLES[table.choice("role", tuple(ROLES))]
@@ -244,8 +279,8 @@ def _sensor(table: TableReader) -> Sensor:
     column, topic = table.optional_text("column"), table.optional_text("topic")
     if column is None and topic is None:
         raise table.error("column", "neither a column nor a topic: give 'column' (a table's column), 'topic' (MQTT), or both")
-    if topic is not None and set("#+\0") & set(topic):
-        raise table.error("topic", f"{topic!r} holds a wildcard (# or +): name one topic")
+    if topic is not None:
+        _topic(table, topic)
     field = table.optional_text("field")
     topic_unit = _unit(table, "topic_unit", default=unit, role=role)
     column_form = _form(table, "column_form", unit=unit, role=role, default="interval")

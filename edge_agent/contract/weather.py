@@ -30,6 +30,9 @@ class WeatherSource(Protocol):
     def ahead(self, origins: Ints, *, horizon: int, step_s: int, roles: Sequence[str]) -> Float32s:
         """Means over the steps after each of `origins` (unix s, `(n,)`), `(n, horizon, n_roles)`, canonical units, NaN unknown."""
 
+    def lack(self, role: str, origin: int, *, seconds: int) -> str | None:
+        """Why the forecast of `role` for the `seconds` after `origin` (unix s) is not whole, in words; None when it is."""
+
 
 @dataclass(frozen=True, eq=False)
 class WeatherForecast:
@@ -90,7 +93,7 @@ class WeatherForecasts:
         return out
 
     def lack(self, role: str, origin: int, *, seconds: int) -> str | None:
-        """Why the forecast of `role` for the `seconds` after `origin` is not whole, in words; None when it is."""
+        """As `WeatherSource`."""
         forecast = self.newest(role, origin)
         if forecast is None:
             return f"no forecast of {role} has come yet"
@@ -123,6 +126,10 @@ class PerfectWeather:
         rows = np.clip(rows, 0, max(len(series) - 1, 0))
         channels = [np.where(inside, self._mean(role)[rows], np.nan) for role in roles]
         return np.stack(channels, axis=-1).astype(np.float32)
+
+    def lack(self, _role: str, _origin: int, *, seconds: int) -> str | None:  # noqa: ARG002  as in WeatherSource
+        """As `WeatherSource`: it lacks nothing that the house measures."""
+        return None
 
     def _mean(self, role: str) -> Floats:
         if role not in self._means:

@@ -22,6 +22,7 @@ site = "house1"
 time_zone = "Europe/Berlin"
 targets = [{name = "energy", sensor = "meter"}]
 sensors = [{name = "meter", role = "energy", topic = "zigbee2mqtt/meter", field = "energy", topic_unit = "kWh"}]
+weather = [{role = "outdoor_temperature", topic = "weather/house1", field = "temperature"}]
 """,
     source="house.toml",
 )
@@ -94,8 +95,9 @@ def test_the_brokers_acl_lets_the_agent_do_its_work(make_broker, eventually):
     assert agent.outbox.refused == {}
     seen = set()
     eventually(lambda: seen.add(getattr(controller.get(0.1), "topic", "")) or wanted <= seen)
-    controller.publish(f"{base}/cmd/forecast", "now")
-    assert agent.get(20).topic == f"{base}/cmd/forecast"
+    for topic in (f"{base}/cmd/forecast", "weather/house1"):
+        controller.publish(topic, "now")
+        assert agent.get(20).topic == topic
     controller.publish(f"{base}/forecast/energy", "forged")
     eventually(lambda: controller.get(0.1) is None and not controller.outbox.waiting)
     assert list(controller.outbox.refused) == [f"{base}/forecast/energy"]

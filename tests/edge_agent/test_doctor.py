@@ -1,12 +1,14 @@
 """What the doctor says about sensors."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from edge_agent.contract.schema import parse_house
-from edge_agent.doctor import Seen, describe, note, units_told
+from edge_agent.contract.schema import WeatherTopic, parse_house
+from edge_agent.doctor import Seen, describe, note, note_weather, units_told
 from edge_agent.mqtt import Message
+from edge_agent.weather import WeatherDecoder
 from edge_agent.zigbee import Decoder
 
 NOW = 1_780_264_800.0
@@ -58,6 +60,17 @@ def test_all_is_well():
 )
 def test_problems_are_in_words(messages, problem):
     assert f"problem: {problem}" in examined(*messages)
+
+
+def test_weather_forecasts_are_shown_and_missed():
+    house = replace(HOUSE, weather=tuple(WeatherTopic(role, "weather/home", role, "degC") for role in ("outdoor_temperature", "outdoor_humidity")))
+    decoder, weather, seen = Decoder(house), WeatherDecoder(house), Seen()
+    payload = {"time": ["2026-06-01T00:00Z", "2026-06-01T01:00Z"], "outdoor_temperature": [12.5, 14]}
+    note_weather(seen, weather, Message("weather/home", json.dumps(payload).encode(), retained=True, received_at=NOW))
+    lines = list(describe(house, decoder, seen, days={}, now=NOW))
+    assert lines[2].split(maxsplit=2)[2] == "12.5 to 14 degC, 2 values from 2026-06-01T00:00:00Z to 2026-06-01T01:00:00Z"
+    assert lines[3].split(maxsplit=2)[2] == "nothing yet"
+    assert sum("outdoor_humidity ahead: weather/home: no usable forecast" in line for line in lines) == 1
 
 
 def test_a_unit_that_contradicts_zigbee2mqtt_is_named():

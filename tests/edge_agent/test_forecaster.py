@@ -20,8 +20,9 @@ from edge_agent.contract.errors import BundleError, ConfigError, DataError
 from edge_agent.contract.localtime import day_bounds, day_totals
 from edge_agent.contract.manifest import Manifest, Tensor
 from edge_agent.contract.plan import FeaturePlan
-from edge_agent.contract.schema import parse_house
+from edge_agent.contract.schema import WeatherTopic, parse_house
 from edge_agent.contract.series import Series
+from edge_agent.contract.weather import WeatherForecast, WeatherForecasts
 from edge_agent.forecaster import Forecaster, Model, golden_run
 
 HOUR, DAY = 3600, 86_400
@@ -161,6 +162,44 @@ def test_a_sensor_that_the_model_does_not_read_does_not_matter():
     series = lively()
     series.values[:, 3] = NAN
     assert forecast(series, model=a_model()).grade == "full"
+
+
+WEATHER = replace(ANCHORED, weather=("outdoor_temperature", "wind_speed"))
+
+
+def by_the_weather():
+    """A graph whose mean and quantiles are the anchor's plus the forecast temperature where it is known."""
+    nodes = [
+        helper.make_node("Split", ["weather", "roles"], ["temperature", "wind"], axis=2),
+        helper.make_node("IsNaN", ["temperature"], ["unknown"]),
+        helper.make_node("Where", ["unknown", "nothing", "temperature"], ["known"]),
+        helper.make_node("Add", ["anchor", "known"], ["warmed"]),
+        helper.make_node("Split", ["warmed", "parts"], ["quantiles", "last"], axis=2),
+        helper.make_node("Squeeze", ["last", "axis"], ["mean"]),
+    ]
+    shapes = WEATHER.input_shapes() | {"future": ("horizon", 2), "anchor": ("horizon", 10), "weather": ("horizon", 2)}
+    outputs = [value_info("quantiles", ("horizon", 9)), value_info("mean", ("horizon",))]
+    constants = {"roles": np.array([1, 1]), "nothing": np.float32(0), "parts": np.array([9, 1]), "axis": np.array([2])}
+    return serialized(nodes, [value_info(n, s) for n, s in shapes.items()], outputs, constants)
+
+
+def test_the_weather_forecast_reaches_the_model_and_its_lack_is_told_where_the_house_promises_it():
+    series, model = lively(), a_model(by_the_weather(), plan=WEATHER)
+    promising = replace(house(), weather=(WeatherTopic("outdoor_temperature", "weather/home", "t", "degC"),))
+    issue = WeatherForecast("outdoor_temperature", series.end - HOUR, series.end + HOUR * np.arange(-1, 30), np.full(31, 5.0))
+
+    def made(spec, *forecasts):
+        forecaster = Forecaster(spec, model)
+        return forecaster.forecast(series, series.end, issued_at=series.end, weather=WeatherForecasts(forecasts) if forecasts else None)
+
+    warm, bare = made(promising, issue), made(promising)
+    np.testing.assert_allclose(warm.mean - bare.mean, 5.0, rtol=1e-4)
+    assert (warm.grade, warm.reasons) == ("full", ())  # it promises no wind
+    assert (bare.grade, bare.reasons) == ("masked", ("no forecast of outdoor_temperature has come yet",))
+    old = made(promising, replace(issue, issued_at=series.end - 20 * HOUR))
+    assert old.reasons == ("the last forecast of outdoor_temperature is 20 h old, 12 h at most are expected",)
+    np.testing.assert_array_equal(old.mean, bare.mean)
+    assert made(house()).grade == "full"  # a house without a forecast lacks none
 
 
 def test_too_little_of_the_target_makes_it_a_baseline():

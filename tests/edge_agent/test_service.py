@@ -3,6 +3,7 @@
 import json
 import logging
 from collections import deque
+from dataclasses import replace
 from datetime import UTC, datetime, time
 from threading import Event
 
@@ -10,7 +11,7 @@ import pytest
 
 from edge_agent.config import read_settings
 from edge_agent.contract.errors import ConfigError, StorageError
-from edge_agent.contract.schema import parse_house
+from edge_agent.contract.schema import WeatherTopic, parse_house
 from edge_agent.forecaster import Forecaster
 from edge_agent.history import History
 from edge_agent.issued import issued_between
@@ -337,3 +338,48 @@ def test_two_bundles_for_one_target_are_refused(tmp_path, tiny_bundle):
 def test_a_bundle_forecasts_its_target_and_the_climatology_the_rest(tmp_path, tiny_bundle):
     settings = read_settings(None, flags={"state_dir": tmp_path, "bundles": (tiny_bundle,), "allow_unsigned": True})
     assert [f.identity["name"] for f in load_forecasters(HOUSE, settings)] == ["tiny", "climatology"]
+
+
+class Asking(Forecaster):
+    """Notes the first temperature of the weather forecast that it is given at each origin."""
+
+    def forecast(self, series, origin, *, issued_at, weather):
+        self.told = [*getattr(self, "told", []), weather.ahead([origin], horizon=1, step_s=3600, roles=["outdoor_temperature"])[0, 0, 0].item()]
+        return super().forecast(series, origin, issued_at=issued_at, weather=weather)
+
+
+def forecast_of(temperature, *, hour, retained=False):
+    times = [utc(hour + ahead) for ahead in range(48)]
+    payload = {"time": times, "temperature_2m": [temperature] * 48}
+    return Message("weather/home", json.dumps(payload).encode(), retained=retained, received_at=START + 3600 * hour)
+
+
+def test_the_weather_forecast_is_used_from_the_next_origin_on_and_after_a_restart(tmp_path):
+    source = WeatherTopic("outdoor_temperature", "weather/home", "temperature_2m", "degC")
+    house, settings = replace(HOUSE, weather=(source,)), read_settings(None, flags={"state_dir": tmp_path, "replay_clock": True})
+    assert "weather/home" in subscriptions(house, settings)
+    told = []
+    for first, last in ((0, 4), (5, 8)):
+        forecaster = Asking(house, None, target="energy")
+        service = Service(house, settings, forecasters=[forecaster], history=History(tmp_path / "history.db"), link=ScriptedLink())
+        service.start()
+        if first == 0:
+            feed(service, [*hours(0, 2), forecast_of(5.0, hour=2), *hours(3, 4)])
+        else:
+            feed(service, [forecast_of(5.0, hour=2, retained=True), *hours(first, last)])
+        service.stop()
+        told += forecaster.told
+    assert [value for value in told if value == value] == [5.0] * (len(told) - 1)  # nothing was known at the first origin
+    assert len(told) >= 6
+
+
+def test_a_damaged_weather_forecast_is_counted_and_harms_nothing(agent, tmp_path):
+    source = WeatherTopic("outdoor_temperature", "weather/home", "temperature_2m", "degC")
+    settings = read_settings(None, flags={"state_dir": tmp_path, "replay_clock": True})
+    house = replace(HOUSE, weather=(source,))
+    service = Service(house, settings, forecasters=load_forecasters(house, settings), history=History(tmp_path / "history.db"), link=ScriptedLink())
+    service.start()
+    feed(service, [*hours(0, 1), Message("weather/home", b"no JSON", retained=False, received_at=0.0), *hours(2, 3)])
+    assert service.link.on("health")[-1]["rejected"] == {"weather/home: not a JSON list or object": 1}
+    assert len(service.link.origins()) == 2
+    service.stop()

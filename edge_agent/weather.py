@@ -1,0 +1,183 @@
+"""Weather forecasts that come over MQTT. Never an exception, whatever arrives.
+
+Two forms of JSON are understood, also when they lie deeper in an object: rows as Home Assistant's `weather.get_forecasts` answers,
+`[{"datetime": "…", "temperature": 5.1, …}, …]`, and columns as Open-Meteo's, `{"time": ["…", …], "temperature_2m": [5.1, …]}`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from edge_agent.contract.errors import DataError
+from edge_agent.contract.schema import ROLES, HouseSpec, WeatherTopic
+from edge_agent.contract.units import to_canonical
+from edge_agent.contract.weather import EDGE_S, WeatherForecast, WeatherForecasts
+from edge_agent.history import History
+from edge_agent.payload import LATEST, number_in, unix_s_in
+
+MAX_PAYLOAD: Final = 256 * 1024
+MAX_DEPTH: Final = 4
+TIME_KEYS: Final = ("datetime", "time")
+ISSUED_KEYS: Final = ("issued", "issued_at")
+KEEP_S: Final = 86_400
+"""How long a forecast stays in memory: well past the age at which none is used."""
+MIN_APART_S: Final = 600
+"""A forecast of the same role that comes sooner than this after the last one is left out: the one before must stay, because only what was issued
+before an origin may be used there."""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Times and columns of one message."""
+
+    times: Sequence[Any]
+    columns: Mapping[str, Sequence[Any]]
+
+
+class WeatherDecoder:
+    """Turns messages on the house's weather topics into forecasts in canonical units."""
+
+    def __init__(self, house: HouseSpec) -> None:
+        """Know the weather topics of `house`."""
+        self.rejected: Counter[tuple[str, str]] = Counter()
+        """Values that could not be used, by (topic, reason). The reader clears it after each report."""
+        self._topics: dict[str, list[WeatherTopic]] = {}
+        for source in house.weather:
+            self._topics.setdefault(source.topic, []).append(source)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What to subscribe to."""
+        return tuple(self._topics)
+
+    def decode(self, topic: str, payload: bytes, *, received_at: float, retained: bool) -> list[WeatherForecast]:
+        """The forecasts in one message, one a role.
+
+        A forecast is issued when its message says so (`issued`, ISO 8601 or an epoch), or else when it is received. One that the broker had kept is
+        of unknown age: it counts as issued an hour after its first valid time at the latest.
+        """
+        message = self._message(topic, payload) if topic in self._topics else None
+        if message is None:
+            return []
+        said = _said_issued(message)
+        forecasts = []
+        for source in self._topics[topic]:
+            known = dict(self._values(source, message))
+            if known:
+                times = np.array(sorted(known), np.int64)
+                issued_at = said if said is not None else min(received_at, float(times[0] + EDGE_S)) if retained else received_at
+                values = np.array([known[time] for time in times.tolist()])
+                forecasts.append(WeatherForecast(source.role, min(issued_at, received_at), times, values))
+        return forecasts
+
+    def _message(self, topic: str, payload: bytes) -> Any:
+        """The JSON list or object; None, and counted, when it is none."""
+        if len(payload) > MAX_PAYLOAD:
+            self.rejected[topic, f"payload over {MAX_PAYLOAD // 1024} KiB"] += 1
+            return None
+        try:
+            message = json.loads(payload)
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, (dict, list)):
+            self.rejected[topic, "not a JSON list or object"] += 1
+            return None
+        return message
+
+    def _values(self, source: WeatherTopic, message: Any) -> Iterator[tuple[int, float]]:
+        """Valid times and values of one role; what cannot be used is counted."""
+        table = next((table for table in _tables(message, MAX_DEPTH) if source.field in table.columns), None)
+        if table is None:
+            self.rejected[source.topic, f"no forecast with times and {source.field!r}"] += 1
+            return
+        role, offset_s = ROLES[source.role], _offset_s(message)
+        for raw_time, raw in zip(table.times, table.columns[source.field], strict=False):
+            time, number = unix_s_in(raw_time, naive_offset_s=offset_s), number_in(raw)
+            if raw is None:
+                continue
+            if time is None or not 0 <= time <= LATEST:
+                self.rejected[source.topic, "no time"] += 1
+            elif number is None:
+                self.rejected[source.topic, f"{source.field} is no number"] += 1
+            elif not role.low <= (value := to_canonical(number, source.unit)) <= role.high:
+                self.rejected[source.topic, f"{source.field} outside the valid range"] += 1
+            else:
+                yield int(time), value
+
+
+def _tables(message: Any, depth: int) -> Iterator[_Table]:
+    """Every table in a message, the outermost first."""
+    if depth == 0:
+        return
+    if isinstance(message, list):
+        rows = [row for row in message if isinstance(row, dict)]
+        for key in TIME_KEYS:
+            if rows and key in rows[0]:
+                yield _Table([row.get(key) for row in rows], {name: [row.get(name) for row in rows] for name in rows[0]})
+    elif isinstance(message, dict):
+        columns = {name: column for name, column in message.items() if isinstance(column, list)}
+        for key in TIME_KEYS:
+            if key in columns:
+                yield _Table(columns[key], columns)
+        for item in message.values():
+            yield from _tables(item, depth - 1)
+
+
+def _said_issued(message: Any) -> float | None:
+    found = (unix_s_in(message[key], naive_offset_s=0.0) for key in ISSUED_KEYS if isinstance(message, dict) and key in message)
+    return next(found, None)
+
+
+def _offset_s(message: Any) -> float:
+    """How far the clock of times without an offset is ahead of UTC: Open-Meteo says so when a time zone was asked for."""
+    return (number_in(message.get("utc_offset_seconds")) or 0.0) if isinstance(message, dict) else 0.0
+
+
+class WeatherMemory:
+    """The forecasts of the last day, to ask at an origin."""
+
+    def __init__(self, forecasts: Iterable[WeatherForecast] = ()) -> None:
+        """Begin with `forecasts`, in the order of their issue."""
+        self._kept: dict[str, list[WeatherForecast]] = {}
+        for forecast in forecasts:
+            self._keep(forecast)
+
+    def take(self, forecast: WeatherForecast, *, retained: bool) -> bool:
+        """Keep `forecast` where it is news, which is the answer. What the broker had kept is none when it says the same as the last one."""
+        last = self._kept[forecast.role][-1] if forecast.role in self._kept else None
+        if last is not None:
+            says_the_same = np.array_equal(last.times, forecast.times) and np.allclose(last.values, forecast.values)
+            if forecast.issued_at < last.issued_at + MIN_APART_S or (retained and says_the_same):
+                return False
+        self._keep(forecast)
+        return True
+
+    def _keep(self, forecast: WeatherForecast) -> None:
+        kept = [f for f in self._kept.get(forecast.role, []) if f.issued_at > forecast.issued_at - KEEP_S]
+        self._kept[forecast.role] = [*kept, forecast]
+
+    def forecasts(self) -> WeatherForecasts:
+        """All that is kept."""
+        return WeatherForecasts(forecast for kept in self._kept.values() for forecast in kept)
+
+
+def add_weather(history: History, forecasts: Iterable[WeatherForecast]) -> None:
+    """Store `forecasts`; one of the same role and time of issue is replaced. A power cut may take the last ones."""
+    rows = [(f.role, f.issued_at, f.times.astype("<i8").tobytes(), f.values.astype("<f4").tobytes()) for f in forecasts]
+    with history.transaction(synchronous="NORMAL") as db:
+        db.executemany("INSERT OR REPLACE INTO weather VALUES (?, ?, ?, ?)", rows)
+
+
+def stored_weather(history: History, *, last_s: float | None = None) -> Iterator[WeatherForecast]:
+    """Forecasts in the history in the order of their issue: all, or those of the last `last_s` before the newest."""
+    query = "SELECT * FROM weather WHERE issued_at >= (SELECT max(issued_at) FROM weather) - ? ORDER BY issued_at, role"
+    for role, issued_at, times, values in history.rows(query, 1e12 if last_s is None else last_s):
+        with contextlib.suppress(ValueError, TypeError, DataError):  # a row saved from a damaged file may hold anything
+            yield WeatherForecast(role, issued_at, np.frombuffer(times, "<i8"), np.frombuffer(values, "<f4").astype(np.float64))
