@@ -5,14 +5,16 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 ARGS ?=
+PEERS ?= .venv-peers
 
-.PHONY: help install demo test check format bench coverage constraints clean
+.PHONY: help install demo test check format bench accuracy coverage constraints clean
 
 help:
 	@echo "make demo    forecast a simulated house end to end (ARGS='--data FILE' for your own)"
 	@echo "make test    run the tests (ARGS='-k name')"
 	@echo "make check   lint, format and types"
 	@echo "make bench   write benchmarks/RESULTS.md"
+	@echo "make accuracy ARGS='--data FOLDER'   write benchmarks/ACCURACY.md, other methods beside ours on the same origins"
 
 install: $(STAMP)
 
@@ -46,6 +48,18 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(PY) -m benchmarks $(ARGS)
+
+accuracy: $(STAMP) $(PEERS)/.installed
+	$(PY) -m benchmarks.accuracy --peers $(PEERS)/bin/python $(ARGS)
+
+# Other people's libraries have an environment of their own. torch's CPU build, named by its local version, is taken from a folder that pip knows or
+# by uv's own way to it: never a CUDA build of several GB.
+$(PEERS)/.installed: benchmarks/accuracy/peers.txt | $(STAMP)
+	@echo "installing what Hearthcast is compared with into $(PEERS) (about 2 GB)"
+	@$(PY) -m venv $(PEERS)
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $< 2>/dev/null || \
+	  $(PY) -m uv pip install --quiet --python $(PEERS)/bin/python --torch-backend cpu -r $<
+	@touch $@
 
 coverage: $(STAMP)
 	$(PY) -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)

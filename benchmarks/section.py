@@ -34,10 +34,19 @@ class Section:
     columns: list[str]
     rows: list[list[str]]
     claims: list[Claim] = field(default_factory=list)
+    n_text: int = 1
+    """Leading columns that hold words, and are set to the left."""
 
     def markdown(self) -> str:
         """The section for RESULTS.md."""
-        lines = [f"## {self.title}", "", self.text, "", _row(self.columns), _row(["---"] + ["---:"] * (len(self.columns) - 1))]
+        lines = [
+            f"## {self.title}",
+            "",
+            self.text,
+            "",
+            _row(self.columns),
+            _row(["---"] * self.n_text + ["---:"] * (len(self.columns) - self.n_text)),
+        ]
         return "\n".join([*lines, *map(_row, self.rows), ""])
 
 

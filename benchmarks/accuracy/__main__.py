@@ -1,0 +1,161 @@
+"""Write ACCURACY.md, its picture and its JSON: python -m benchmarks.accuracy --data FOLDER … [--bundles …] [--train] [--peers PYTHON]."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from benchmarks.accuracy import report
+from benchmarks.accuracy.cases import DEGRADED, FEW, SOME, Case, thinned
+from benchmarks.accuracy.houses import CLIMATE, ENERGY, HOMES, LONDON, ROOT, SCEAUX
+from benchmarks.accuracy.material import Prepared, prepare
+from benchmarks.accuracy.rows import FINE_TUNED, ZERO_SHOT, Bundles, methods_of, read_rows, replaced
+from benchmarks.accuracy.scoring import Row
+from benchmarks.accuracy.store import Method, Result, Store
+from benchmarks.accuracy.suite import peers
+from benchmarks.accuracy.yardsticks import CHANGE, CLIMATOLOGY, YESTERDAY, Yardstick
+from benchmarks.section import ONE_THREAD, QUIET
+from edge_agent.contract.errors import ConfigError, HearthcastError
+from trainer.baselines import LABELS
+
+BUILD: Final = ROOT / "build" / "accuracy"
+OUT: Final = ROOT / "benchmarks" / "ACCURACY.md"
+ROWS: Final = Path(__file__).parent / "rows.toml"
+DATA_VARIABLE: Final = "HEARTHCAST_ACCURACY_DATA"
+NAIVE: Final = (YESTERDAY, LABELS["last_week"], LABELS["mean_28d"])
+ROOM_NAIVE: Final = (LABELS["persistence"], YESTERDAY, CHANGE)
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line's parser."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description="Score the forecasts, and write benchmarks/ACCURACY.md.")
+    parser.add_argument("--data", type=Path, nargs="+", default=[], metavar="FOLDER", help=f"where the homes' tables are (default: ${DATA_VARIABLE})")
+    parser.add_argument("--download", action="store_true", help="fetch the public tables that are not there")
+    parser.add_argument("--bundles", nargs="+", default=[], metavar="BUNDLE|RUN", help=f"models for the row '{ZERO_SHOT}', one for each seed")
+    parser.add_argument(
+        "--finetuned", nargs="+", default=[], metavar="HOME=BUNDLE[,BUNDLE…]", help=f"models for the row '{FINE_TUNED}', one for each seed"
+    )
+    parser.add_argument("--rows", type=Path, default=ROWS, metavar="TOML", help="rows of our own and how they are trained (default: %(default)s)")
+    parser.add_argument("--train", action="store_true", help="train what the rows' commands make and is not there yet: hours on a CPU")
+    parser.add_argument("--peers", type=Path, metavar="PYTHON", help="a Python with peers.txt installed; else peers' rows come from the cache alone")
+    parser.add_argument("--homes", nargs="+", default=[h.name for h in (*ENERGY, *CLIMATE)], metavar="HOME", help="homes to score (default: all)")
+    parser.add_argument("--only", nargs="+", metavar="TEXT", help="compute only rows whose label holds one of these; the rest from the cache")
+    parser.add_argument("--cached", action="store_true", help="compute nothing: rebuild the table from what is there")
+    parser.add_argument("--build", type=Path, default=BUILD, metavar="FOLDER", help="downloads, runs and forecasts (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=OUT, metavar="FILE.md", help="the table; its picture and JSON lie beside it (default: %(default)s)"
+    )
+    return parser
+
+
+@dataclass(frozen=True)
+class Work:
+    """One case and the methods that are asked about it."""
+
+    case: Case
+    methods: tuple[Method, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns its exit code."""
+    options, console = arguments().parse_args(argv), Console(highlight=False)
+    wanted = QUIET | ONE_THREAD
+    if argv is None and any(os.environ.get(name) != value for name, value in wanted.items()):
+        # libraries read these when they are imported, so the program starts over with them set
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | wanted)
+    try:
+        prepared = prepare(_folders(options), options.build, download=options.download, console=console)
+        work = _work(options, prepared, console)
+        results = _results(work, Store(options.build / "forecasts"), options, console)
+        report.write(options.out, prepared, results)
+    except HearthcastError as err:
+        console.print(f"error: {err}", style="red", soft_wrap=True)
+        return err.exit_code
+    console.print(f"{options.out}")
+    return 0
+
+
+def _folders(options: argparse.Namespace) -> tuple[Path, ...]:
+    named = options.data or [Path(p) for p in os.environ.get(DATA_VARIABLE, "").split(os.pathsep) if p]
+    for folder in named:
+        if not folder.is_dir():
+            raise ConfigError(f"--data {folder}: there is no such folder")
+    if not named and not options.download:
+        raise ConfigError(f"no tables: name their folder with --data or ${DATA_VARIABLE}, or fetch the public ones with --download")
+    return tuple(named)
+
+
+def _own_rows(options: argparse.Namespace, prepared: dict[str, Prepared], console: Console) -> list[Any]:
+    given = [Bundles(ZERO_SHOT, tuple(options.bundles))] if options.bundles else []
+    for text in options.finetuned:
+        home, equals, paths = text.partition("=")
+        if not equals or home not in HOMES:
+            raise ConfigError(f"--finetuned {text!r}: HOME=BUNDLE is expected, HOME one of {', '.join(HOMES)}")
+        given.append(Bundles(FINE_TUNED, tuple(paths.split(",")), (home,)))
+    rows = replaced(read_rows(options.rows), given)
+    return list(methods_of(rows, houses=options.build / "houses", build=options.build, train=options.train and bool(prepared), console=console))
+
+
+def _work(options: argparse.Namespace, prepared: dict[str, Prepared], console: Console) -> list[Work]:
+    unknown = set(options.homes) - set(HOMES)
+    if unknown:
+        raise ConfigError(f"--homes {' '.join(sorted(unknown))}: some of {', '.join(HOMES)} are expected")
+    own = _own_rows(options, prepared, console)
+    training = tuple(prepared[h.name] for h in (LONDON, SCEAUX) if h.name in prepared)
+    others = peers(options.peers or Path("python"), training if len(training) == 2 else ())
+    energy = [Yardstick(label) for label in (CLIMATOLOGY, *NAIVE)]
+    rooms = [Yardstick(label) for label in (CLIMATOLOGY, *ROOM_NAIVE)]
+    out = []
+    for home in (prepared[name] for name in options.homes if name in prepared):
+        for case in home.cases():
+            if not case.is_energy:
+                out.append(Work(case, (*_taking(own, case), *rooms)))
+                continue
+            out.append(Work(case, (*_taking(own, case), *energy, *(p for p in others if not p.few and p.takes(case)))))
+            few = thinned(case, FEW)
+            out.append(Work(few, tuple(p for p in others if p.few and p.takes(few))))
+            out += [_with_less(change(thinned(case, SOME)), own) for change in DEGRADED.values()]
+    return out
+
+
+def _with_less(case: Case, own: Sequence[Method]) -> Work:
+    """Other sensors change nothing about the climatology."""
+    return Work(case, (*_taking(own, case), *([] if case.variant.startswith("missing") else [Yardstick(CLIMATOLOGY)])))
+
+
+def _taking(methods: Sequence[Method], case: Case) -> list[Method]:
+    return [method for method in methods if method.takes(case)]
+
+
+def _results(work: list[Work], store: Store, options: argparse.Namespace, console: Console) -> list[Row]:
+    rows = []
+    for task in work:
+        for method in task.methods:
+            result = _result(method, task.case, store, options, console)
+            if result is not None:
+                rows.append(Row(task.case, method, result))
+    return rows
+
+
+def _result(method: Method, case: Case, store: Store, options: argparse.Namespace, console: Console) -> Result | None:
+    known = store.get(method, case)
+    wanted = options.only is None or any(text in method.label for text in options.only)
+    can = method.kind != "peer" or not hasattr(method, "program") or options.peers is not None
+    if known is not None or options.cached or not wanted or not can:
+        return known
+    seed = f", seed {method.seed}" if method.seed is not None else ""
+    console.print(f"{case.home} {case.target} {case.variant}, {len(case.origins)} origins: {method.label}{seed} …", end="")
+    result = store.make(method, case)
+    console.print(f" {result.wall_s:.0f} s")
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

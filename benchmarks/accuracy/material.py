@@ -1,0 +1,93 @@
+"""Homes made ready: tables found or fetched, described, read, and laid out as a user would have them, for the commands that train on them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from benchmarks.accuracy.cases import Case, whole
+from benchmarks.accuracy.houses import HOMES, Home, describe
+from benchmarks.accuracy.sources import fetch, find
+from edge_agent.contract.localtime import utc_offsets_s
+from edge_agent.contract.schema import HouseSpec, parse_house
+from edge_agent.contract.series import Series
+from trainer.datasets import read_table
+from trainer.table_times import standard_offset_s
+
+TRAIN: Final = "train.csv.gz"
+TABLE: Final = "table.csv.gz"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A home whose table is there."""
+
+    home: Home
+    spec: HouseSpec
+    series: Series
+    sha256: str
+    """Of the table's file, unpacked."""
+    repairs: tuple[str, ...]
+
+    def cases(self) -> list[Case]:
+        """One for each target."""
+        return [whole(self.home.name, self.spec, target.name, self.series) for target in self.spec.targets]
+
+
+def prepare(folders: tuple[Path, ...], build: Path, *, download: bool, console: Console) -> dict[str, Prepared]:
+    """All homes whose tables are in `folders`, or can be fetched; the others are named and left out."""
+    out = {}
+    for home in HOMES.values():
+        path = find(home, (*folders, build / "downloads"))
+        if path is None and download:
+            path = fetch(home, build / "downloads", console)
+        if path is None:
+            console.print(f"{home.name}: no table {home.file}.csv[.gz] was given, so its rows are left out", style="yellow")
+            continue
+        out[home.name] = lay_out(home, path, build / "houses" / home.name)
+    return out
+
+
+def lay_out(home: Home, path: Path, folder: Path) -> Prepared:
+    """Read a home's table and write house.toml, the table, and its first 80 % into `folder`."""
+    text = path.read_bytes()
+    text = gzip.decompress(text) if text.startswith(b"\x1f\x8b") else text
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pd.read_csv(io.BytesIO(text))
+    toml = describe(home, frame)
+    _write(folder / "house.toml", toml.encode())
+    _write(folder / TABLE, gzip.compress(text, mtime=0))
+    spec = parse_house(toml, source=home.file)
+    table = read_table(spec, [folder / TABLE], repair=True)
+    train_end = table.series.start + int(len(table.series) * 0.8) * table.series.step_s
+    _write(folder / TRAIN, gzip.compress(first_part(frame, spec, train_end).to_csv(index=False).encode(), mtime=0))
+    repairs = tuple(found.replace(str(folder / TABLE), home.file) for found in table.repairs)
+    return Prepared(home, spec, table.series, hashlib.sha256(text).hexdigest(), repairs)
+
+
+def first_part(frame: pd.DataFrame, spec: HouseSpec, end: int) -> pd.DataFrame:
+    """The rows before `end` (unix s) of a table whose times have no offset."""
+    clock = pd.to_datetime(frame.iloc[:, 0]).to_numpy("datetime64[s]").astype(np.int64)
+    offset = {
+        "utc": 0,
+        "standard": standard_offset_s(clock[:1].astype(np.float64), spec.zone),
+        "local": int(utc_offsets_s(np.array([end]), spec.zone)[0]),
+    }[spec.table_clock]
+    return frame[clock < end + offset]
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write only what changed, and whole: another run may be reading it."""
+    if not path.is_file() or path.read_bytes() != content:
+        part = path.with_name(f"{path.name}.{os.getpid()}")
+        part.write_bytes(content)
+        part.replace(path)

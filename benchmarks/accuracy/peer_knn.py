@@ -1,0 +1,103 @@
+"""k-nearest-neighbours recursion as home-energy tools use it: a day of lags and the date, the step forecast becomes the next step's lag.
+
+After EMHASS's MLForecaster with its defaults: scikit-learn's KNeighborsRegressor(), power in W, lags of one day, year, month, day of the week, day
+of the year, day and hour unscaled, nine days of history; its `tune` searches neighbours, weights and lags.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.neighbors import KNeighborsRegressor
+
+from benchmarks.accuracy.peer_case import Floats, Forecasts, Ints, PeerCase, run, with_error_quantiles
+
+TUNE_ORIGINS = 40
+TUNE_SHARE = 0.8
+
+
+def forecast(case: PeerCase, settings: dict[str, Any]) -> Forecasts:
+    """Refitted on the last nine days at each origin, or fitted once on the training span with the best of a small search."""
+    power = case.filled * 3600 / case.step_s
+    dates = date_features(case.wall_s)
+    if settings["days"]:
+        rows = settings["days"] * case.day
+
+        def points(origins: Ints) -> Floats:
+            return np.concatenate([recursion(fitted(power, dates, o - rows, o, case.day, {}), power, dates, o[None], case) for o in origins])
+
+    else:
+        chosen = tuned(case, power, dates)
+        model = fitted(power, dates, 0, case.train_rows, chosen["lags"], chosen)
+
+        def points(origins: Ints) -> Floats:
+            return recursion(model, power, dates, origins, case, lags=chosen["lags"])
+
+    to_wh = case.step_s / 3600
+    if settings["days"]:
+        past = case.past_origins[case.past_origins >= rows]
+        return with_error_quantiles(case, points(case.origins) * to_wh, points(past) * to_wh, past)
+    # what it was fitted on it knows too well: the errors are those of the newest fifth, fitted without it
+    split = int(case.train_rows * TUNE_SHARE)
+    past = case.past_origins[case.past_origins >= split]
+    earlier = fitted(power, dates, 0, split, chosen["lags"], chosen)
+    return with_error_quantiles(case, points(case.origins) * to_wh, recursion(earlier, power, dates, past, case, lags=chosen["lags"]) * to_wh, past)
+
+
+def date_features(wall_s: Ints) -> Floats:
+    """Year, month, day of the week, day of the year, day and hour of each step, `(n, 6)`."""
+    time = wall_s.astype("datetime64[s]")
+    year, month, day = (time.astype(f"datetime64[{unit}]") for unit in "YMD")
+    columns = (
+        year.astype(int) + 1970,
+        month.astype(int) % 12 + 1,
+        (day.astype(int) + 3) % 7,
+        (day - year.astype("datetime64[D]")).astype(int) + 1,
+        (day - month.astype("datetime64[D]")).astype(int) + 1,
+        wall_s // 3600 % 24,
+    )
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def fitted(power: Floats, dates: Floats, first: int, end: int, lags: int, chosen: dict[str, Any]) -> Any:
+    """The regressor on rows [first, end)."""
+    windows = np.lib.stride_tricks.sliding_window_view(power[first:end], lags)[:-1]
+    model = KNeighborsRegressor(n_neighbors=chosen.get("neighbours", 5), weights=chosen.get("weights", "uniform"), algorithm="brute")
+    return model.fit(np.concatenate([windows, dates[first + lags : end]], axis=1), power[first + lags : end])
+
+
+def recursion(model: Any, power: Floats, dates: Floats, origins: Ints, case: PeerCase, lags: int | None = None) -> Floats:
+    """Forecasts in W, `(n, horizon)`; each step's is the next one's newest lag."""
+    lags = lags or case.day
+    window: npt.NDArray[np.float64] = power[origins[:, None] + np.arange(-lags, 0)]
+    out = np.empty((len(origins), case.horizon))
+    for lead in range(case.horizon):
+        out[:, lead] = model.predict(np.concatenate([window, dates[origins + lead]], axis=1))
+        window = np.concatenate([window[:, 1:], out[:, lead : lead + 1]], axis=1)
+    return out
+
+
+def tuned(case: PeerCase, power: Floats, dates: Floats) -> dict[str, Any]:
+    """The neighbours, weights and lags that do best at the end of the training span, fitted on what lies before."""
+    split = int(case.train_rows * TUNE_SHARE)
+    origins = np.linspace(split, case.train_rows - case.horizon, TUNE_ORIGINS).astype(np.int64)
+    actual = case.after(origins) * 3600 / case.step_s
+    candidates = [
+        {"neighbours": k, "weights": weights, "lags": lags}
+        for k in (5, 20, 60)
+        for weights in ("uniform", "distance")
+        for lags in (case.day // 2, case.day)
+    ]
+
+    def loss(chosen: dict[str, Any]) -> float:
+        model = fitted(power, dates, 0, split, chosen["lags"], chosen)
+        return float(np.nanmean(np.abs(recursion(model, power, dates, origins, case, lags=chosen["lags"]) - actual)))
+
+    return min(candidates, key=loss)
+
+
+if __name__ == "__main__":
+    sys.exit(run(forecast))

@@ -1,0 +1,103 @@
+"""Scores of each row over its seeds, beside the yardsticks at the same origins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.accuracy.cases import Case, at_origins
+from benchmarks.accuracy.store import Method, Result
+from benchmarks.accuracy.yardsticks import CLIMATOLOGY, YESTERDAY
+from trainer.scores import Predictions, score, where_all_known
+
+FIGURES: Final = ("mae", "rmse", "crps", "coverage", "total_mae", "crps_skill", "total_skill", "total_skill_yesterday", "mae_skill")
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A method's forecasts of a case."""
+
+    case: Case
+    method: Method
+    result: Result
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over the seeds."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def half(self) -> float:
+        """Half the range."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One row of a table."""
+
+    label: str
+    kind: str
+    note: str
+    figures: dict[str, Spread]
+    """By name of FIGURES; skills are shares."""
+    seconds: float
+    """Training and forecasting, mean over the seeds."""
+
+    def __getitem__(self, figure: str) -> Spread:
+        return self.figures[figure]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON form, six digits; NaN as null."""
+        figures = {name: {k: _short(v) for k, v in asdict(spread).items()} for name, spread in self.figures.items()}
+        return {"label": self.label, "kind": self.kind, "seconds": round(self.seconds, 1), **figures}
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+def key_of(case: Case) -> tuple[str, str, str]:
+    """What case this is, whatever its origins."""
+    return case.home, case.target, case.variant
+
+
+def scored(rows: Sequence[Row], yardsticks: dict[str, Predictions]) -> list[Scored]:
+    """Rows of one case at the same origins, seeds of a label in one; `yardsticks` by label, at least at these origins."""
+    by_label: dict[str, list[Row]] = {}
+    for row in rows:
+        by_label.setdefault(row.method.label, []).append(row)
+    return [_one(label, members, yardsticks) for label, members in by_label.items()]
+
+
+def _one(label: str, rows: list[Row], yardsticks: dict[str, Predictions]) -> Scored:
+    figures = [figures_of(row.result.predictions, yardsticks) for row in rows]
+    spreads = {}
+    for name in FIGURES:
+        values = np.array([f[name] for f in figures])
+        spreads[name] = Spread(float(values.mean()), float(values.min()), float(values.max()), len(values))
+    method = rows[0].method
+    return Scored(label, method.kind, getattr(method, "note", ""), spreads, float(np.mean([row.result.wall_s for row in rows])))
+
+
+def figures_of(predictions: Predictions, yardsticks: dict[str, Predictions]) -> dict[str, float]:
+    """All figures of one method, skills against the yardsticks on the same origins and steps."""
+    beside = {label: at_origins(p, predictions.origins) for label, p in yardsticks.items()}
+    common = where_all_known({"own": predictions, **beside})
+    own, climatology = score(common["own"]), score(common[CLIMATOLOGY])
+    yesterday = score(common[YESTERDAY]).total_mae if YESTERDAY in common else float("nan")
+    return {
+        **{name: getattr(own, name) for name in ("mae", "rmse", "crps", "coverage", "total_mae")},
+        "crps_skill": 1 - own.crps / climatology.crps,
+        "total_skill": 1 - own.total_mae / climatology.total_mae,
+        "total_skill_yesterday": 1 - own.total_mae / yesterday,
+        "mae_skill": 1 - own.mae / climatology.mae,
+    }
