@@ -22,7 +22,7 @@ IMPORTERS = {
     "tf2onnx": {"export/convert.py"},
     "amqtt": {"demo/broker.py"},
 }
-RUNS_A_BUNDLE = {"trainer/backtest.py"}
+RUNS_A_BUNDLE = {"trainer/backtest.py", "trainer/backtest_plan.py", "trainer/rolling.py", "trainer/workers.py"}
 """Files of the trainer that may use the agent's own forecaster."""
 RUN_AT_IMPORT = {"trainer/pyfunc.py": "set_model(HouseForecaster())"}  # how MLflow finds a model that is code
 HARMLESS = {"logging.getLogger", "frozenset", "object", "bool", "len", "range", "field", "re.compile"}

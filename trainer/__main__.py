@@ -14,7 +14,7 @@ from trainer.quiet import quiet_libraries
 
 COMMANDS: Final = {
     "fit": ("trainer.fit_command", "train a model on a house's history"),
-    "backtest": ("trainer.backtest", "score a bundle at rolling origins beside the baselines"),
+    "backtest": ("trainer.backtest_command", "score a bundle at rolling origins beside the baselines"),
 }
 """Module (with `add_arguments` and `run`) and purpose by command; loaded only when asked for."""
 

@@ -21,6 +21,8 @@ LABELS: Final = {
     "last_week": "same time last week",
     "mean_28d": "28-day mean",
 }
+YESTERDAY: Final = LABELS["yesterday"]
+"""Summed over a day: yesterday's total."""
 
 
 def actual_values(builder: FeatureBuilder, origins: Ints) -> Floats:

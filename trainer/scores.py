@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -70,6 +71,20 @@ def point_predictions(
     """Predictions of a method that gives one number: every quantile and the mean are `values` `(n_origins, horizon)`."""
     quantiles = np.broadcast_to(values[:, :, None], (*values.shape, len(quantile_levels)))
     return Predictions(origins, step_s, quantile_levels, quantiles, values, actual)
+
+
+def rows_of(predictions: Predictions, rows: Ints) -> Predictions:
+    """The forecasts of some origins, by their numbers; copied, so that the others can go."""
+    return concatenated([predictions], rows)
+
+
+def concatenated(parts: Sequence[Predictions], rows: Ints | slice = slice(None)) -> Predictions:
+    """The origins of all parts in one, or with these rows of each."""
+    first = parts[0]
+    origins, mean, actual = (np.concatenate([getattr(p, name)[rows] for p in parts]) for name in ("origins", "mean", "actual"))
+    if all(p.is_point for p in parts):
+        return point_predictions(origins, mean, actual, step_s=first.step_s, quantile_levels=first.quantile_levels)
+    return Predictions(origins, first.step_s, first.quantile_levels, np.concatenate([p.quantiles[rows] for p in parts]), mean, actual)
 
 
 def where_all_known(predictions: dict[str, Predictions]) -> dict[str, Predictions]:

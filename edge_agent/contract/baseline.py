@@ -93,10 +93,11 @@ class Climatology:
     def _candidates(self, steps: Ints, cutoffs: Ints) -> tuple[Ints, npt.NDArray[np.bool_] | None]:
         """Rows of the candidates of each step, `(n, n_lags)`, and which of them lie outside the past; None when none does."""
         index = steps[:, None] - self._lags
-        changes = self._offset_changes.take([max(int(steps.min()) - int(self._lags.max()), 0), int(steps.max())])
+        first, last = int(steps.min() - self._lags.max()), int(steps.max() - self._lags.min())
+        changes = self._offset_changes.take([max(first, 0), int(steps.max())])
         if changes[0] != changes[1]:  # the same wall time, also across a clock change
             index += self._offset_steps[steps][:, None] - self._offset_steps.take(np.maximum(index, 0))
-        if index.min() >= 0 and index.max() < cutoffs.min():
+        elif first >= 0 and last < cutoffs.min():
             return index, None
         inside = np.maximum(np.minimum(index, cutoffs[:, None] - 1), 0)
         return inside, index != inside
@@ -141,8 +142,8 @@ class Climatology:
             where = np.empty_like(steps)
             where[~is_own], where[is_own] = place, np.arange(len(shared), len(found[1]))
             quantiles[past], mean[past] = found[0].take(where, axis=0), found[1].take(where)
-        for i, origin in enumerate(origins):
-            self._fill(int(origin), quantiles[i], mean[i], levels)
+        for i in np.flatnonzero(np.isnan(mean).any(axis=1)):
+            self._fill(int(origins[i]), quantiles[i], mean[i], levels)
         return quantiles, mean
 
     def _latest(self, first: int, last: int) -> Ints:

@@ -1,4 +1,3 @@
-import json
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -8,8 +7,7 @@ from edge_agent.contract.errors import ConfigError, DataError
 from edge_agent.contract.schema import Feature, parse_house
 from edge_agent.contract.series import Series
 from edge_agent.forecaster import Forecaster
-from trainer import backtest as module
-from trainer.backtest import backtest, choose_origins, to_json
+from trainer.backtest import backtest, choose_origins
 from trainer.baselines import CLIMATOLOGY, actual_values
 
 DAY_S = 86_400
@@ -73,14 +71,6 @@ def test_unknown_steps_are_scored_for_no_method(same_every_day):
     assert {row.n_values for row in result.scores().values()} == {48 - 2}
 
 
-def test_json_holds_every_method_and_grouping_without_nan(same_every_day):
-    data = to_json(backtest(Forecaster(HOUSE, None), same_every_day, np.array([60 * DAY_S])))
-    assert set(data["scores"]) == {"persistence", "same time yesterday", "same time last week", "28-day mean", CLIMATOLOGY}
-    assert set(data["by"]["hour"][CLIMATOLOGY]) == {str(hour) for hour in range(24)}
-    assert set(data["by"]["lead_step"][CLIMATOLOGY]) == {str(step) for step in range(24)}
-    assert "NaN" not in json.dumps(data)
-
-
 def test_a_span_without_a_whole_day_is_an_error(same_every_day):
     origins = choose_origins(same_every_day, DAY_S, start=same_every_day.end - 3600, end=None, every_s=3600)
     with pytest.raises(DataError, match="widen --from and --to"):
@@ -90,18 +80,6 @@ def test_a_span_without_a_whole_day_is_an_error(same_every_day):
 def test_origins_off_the_grid_are_refused(same_every_day):
     with pytest.raises(ConfigError, match="no multiple"):
         choose_origins(same_every_day, DAY_S, start=None, end=None, every_s=600)
-
-
-@pytest.mark.parametrize("text", ["", "h", "0h", "1.5h", "10", "-1h", "1w"])
-def test_a_duration_is_a_number_and_a_unit(text):
-    with pytest.raises(ConfigError, match="--every"):
-        module._duration(text)
-
-
-def test_a_time_without_an_offset_is_on_the_tables_clock(reference_house):
-    # the reference house's table is in Belgian winter time all year: noon in May is 11:00 UTC
-    assert module._time("--from", "2016-05-01T12:00", reference_house) == 1_462_100_400
-    assert module._time("--from", "2016-05-01T12:00+02:00", reference_house) == 1_462_096_800
 
 
 def test_the_reference_houses_baselines_are_those_of_the_literature(reference_house, reference_csv):

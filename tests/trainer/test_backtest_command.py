@@ -1,0 +1,154 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from edge_agent.contract.errors import ConfigError
+from trainer import backtest_plan
+from trainer.__main__ import main
+from trainer.workers import cards
+
+
+@pytest.fixture
+def backtest(small_run, capsys):
+    """`backtest("--json", …)` on the small house; returns exit code and output."""
+
+    def run(*options, houses=None, data=None):
+        house, table = small_run
+        code = main(["backtest", "--house", *map(str, houses or [house]), "--data", *map(str, data or [table]), *map(str, options)])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+@pytest.fixture
+def two_houses(small_run, tmp_path):
+    house, table = small_run
+    other = tmp_path / "other.toml"
+    other.write_text(house.read_text().replace('site = "small"', 'site = "other"'))
+    return [house, other], [table, table]
+
+
+def test_one_house_writes_its_scores_and_forecasts(backtest, tmp_path):
+    code, said = backtest("--json", tmp_path / "s.json", "--predictions", tmp_path / "p.npz", "--every", "6h")
+    assert code == 0
+    assert "small, energy: 61 origins" in said
+    scores = json.loads((tmp_path / "s.json").read_text())
+    assert scores["site"] == "small"
+    assert scores["origins"]["n"] == 61
+    with np.load(tmp_path / "p.npz") as kept:
+        assert kept["origins"].dtype == np.int64
+        assert kept["quantiles"].shape == (61, 24, 9)
+        assert kept["mean"].shape == kept["actual"].shape == (61, 24)
+        mae = np.nanmean(np.abs(kept["quantiles"][:, :, 4] - kept["actual"]))
+    assert scores["scores"]["base-energy"]["mae"] == pytest.approx(mae)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.npz", "s.json"]
+
+
+def test_several_houses_are_one_run_with_a_file_each(backtest, two_houses, tmp_path):
+    houses, data = two_houses
+    options = ("--json", tmp_path / "s.json", "--predictions", tmp_path / "p", "--every", "1d", "--workers", "1")
+    code, said = backtest(*options, houses=houses, data=data)
+    assert code == 0
+    assert "2 homes together" in said
+    scores = json.loads((tmp_path / "s.json").read_text())
+    assert list(scores["homes"]) == ["small:energy", "other:energy"]
+    assert scores["homes"]["small:energy"]["scores"] == scores["homes"]["other:energy"]["scores"]
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["other-energy.npz", "small-energy.npz"]
+
+
+def test_every_target_of_a_house_is_scored_in_its_own_unit(backtest, tmp_path):
+    code, _ = backtest("--all-targets", "--json", tmp_path / "s.json", "--every", "1d", "--workers", "1")
+    assert code == 0
+    homes = json.loads((tmp_path / "s.json").read_text())["homes"]
+    assert {name: (one["unit"], one["model"]) for name, one in homes.items()} == {
+        "small:energy": ("Wh", "base-energy"),
+        "small:living_room": ("degC", "rolling climatology"),
+    }
+
+
+def test_one_bad_house_of_several_is_named_and_left_out(backtest, two_houses, tmp_path):
+    houses, data = two_houses
+    bad = tmp_path / "bad.csv"
+    bad.write_text("time,use,living,outdoor\n2026-01-01T00:00,many,20,5\n")
+    code, said = backtest("--json", tmp_path / "s.json", "--every", "1d", "--workers", "1", houses=houses, data=[data[0], bad])
+    assert code == 0
+    assert "left out: other" in said
+    assert "bad.csv" in json.loads((tmp_path / "s.json").read_text())["skipped"]["other"]
+
+
+def test_a_bad_single_house_is_an_error(backtest, tmp_path):
+    bad = tmp_path / "bad.csv"
+    bad.write_text("time,use,living,outdoor\n2026-01-01T00:00,many,20,5\n")
+    assert backtest("--json", tmp_path / "s.json", data=[bad])[0] == 1
+    assert not (tmp_path / "s.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--all-targets", "--target", "energy"), "exclude each other"),
+        (("--workers", "0"), "at least 1"),
+        (("--price", "-1"), "price of a kWh"),
+        (("--every", "25m"), "no multiple of the house's step"),
+        (("--every", "1w"), "no duration"),
+        (("--from", "yesterday"), "is no time"),
+        (("--target", "attic"), "no target 'attic'"),
+        (("--json", "/no/such/folder/s.json"), "there is no folder"),
+        (("--perfect-weather",), "reads no weather forecast"),
+    ],
+)
+def test_mistakes_are_named_before_the_work(backtest, options, says):
+    code, said = backtest(*options)
+    assert code == 2
+    assert says in said
+
+
+def test_two_houses_of_one_name_are_refused(backtest, small_run):
+    house, table = small_run
+    code, said = backtest(houses=[house, house], data=[table, table])
+    assert code == 2
+    assert "give each house.toml its own site" in said
+
+
+@pytest.mark.parametrize("text", ["", "h", "0h", "1.5h", "10", "-1h", "1w"])
+def test_a_duration_is_a_number_and_a_unit(text):
+    with pytest.raises(ConfigError, match="--every"):
+        backtest_plan._duration(text)
+
+
+def test_a_time_without_an_offset_is_on_the_tables_clock(reference_house):
+    # the reference house's table is in Belgian winter time all year: noon in May is 11:00 UTC
+    assert backtest_plan._time("--from", "2016-05-01T12:00", reference_house) == 1_462_100_400
+    assert backtest_plan._time("--from", "2016-05-01T12:00+02:00", reference_house) == 1_462_096_800
+
+
+def test_an_interrupted_run_leaves_no_file(backtest, tmp_path, monkeypatch):
+    def interrupted(jobs, *rest, **options):
+        yield from cards(jobs, *rest, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainer.backtest_command.cards", interrupted)
+    code, said = backtest("--json", tmp_path / "s.json", "--predictions", tmp_path / "p.npz", "--every", "1d")
+    assert code == 1
+    assert "interrupted: no file was written" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_the_workers_too(two_houses, tmp_path):
+    houses, data = two_houses
+    command = [sys.executable, "-m", "trainer", "backtest", "--workers", "2", "--every", "1h", "--from", "2026-01-02"]
+    command += ["--house", *map(str, houses), "--data", *map(str, data), "--predictions", str(tmp_path / "p")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    while process.poll() is None and not (tmp_path / "p").is_dir():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)  # ends only when no worker holds the pipe any more
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    assert [path.name for path in (tmp_path / "p").iterdir()] == []

@@ -1,0 +1,184 @@
+"""Which homes a backtest is over, and what is read of each."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from rich.console import Console
+
+from edge_agent.contract.bundle import Bundle
+from edge_agent.contract.errors import ConfigError, DataError
+from edge_agent.contract.schema import HouseSpec, read_house
+from edge_agent.contract.series import Series
+from edge_agent.contract.weather import PerfectWeather, WeatherForecasts
+from edge_agent.forecaster import Forecaster, Model
+from trainer.backtest import choose_origins
+from trainer.datasets import read_table
+from trainer.homes import Sources, files_by_house
+from trainer.rolling import NO_ORIGIN, Weather
+from trainer.table_times import standard_offset_s
+from trainer.weather_table import read_weather
+from trainer.workers import Job, Skipped
+
+EVERY_S: Final = {"m": 60, "h": 3600, "d": 86_400}
+PERFECT: Final = "perfect weather forecast"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done with one house."""
+
+    house: HouseSpec
+    files: list[Path]
+    targets: dict[str, bool]
+    """By name, whether the model forecasts it."""
+    start: int | None
+    """Unix s."""
+    end: int | None
+
+
+def plans_of(args: argparse.Namespace, bundle: Bundle | None, console: Console) -> list[Plan]:
+    """What is to be done with each house.
+
+    Raises:
+        ConfigError: files and houses do not pair up, two homes have one name, a target that is not there or not the model's.
+    """
+    model, every_s = _model(bundle), _duration(args.every)
+    plans = []
+    for path, files in zip(args.house, files_by_house(Sources(tuple(args.house), tuple(args.data))), strict=True):
+        house = read_house(path)
+        if every_s % house.step_s:
+            raise ConfigError(f"--every: {every_s} s is no multiple of the house's step of {house.step_s} s")
+        start, end = (_time(option, text, house) for option, text in (("--from", args.start), ("--to", args.end)))
+        plans.append(Plan(house, files, _targets(args, house, model, console), start, end))
+    sites = [plan.house.site for plan in plans]
+    twice = sorted({site for site in sites if sites.count(site) > 1})
+    if twice:
+        raise ConfigError(f"two houses are called {twice[0]!r}: give each house.toml its own site")
+    return plans
+
+
+def _model(bundle: Bundle | None) -> Model | None:
+    return Model(bundle) if bundle is not None else None
+
+
+def _targets(args: argparse.Namespace, house: HouseSpec, model: Model | None, console: Console) -> dict[str, bool]:
+    """The targets to forecast, and whether by the model: the bundle given, or the base model that ships where that is made for their role."""
+    if not args.all_targets:
+        if args.bundle:
+            return {Forecaster(house, model, target=args.target).plan.target: True}
+        name = args.target or house.targets[0].name
+        return {name: _fits(house, model, name) is None}
+    lacks = {target.name: _fits(house, model, target.name) for target in house.targets}
+    if not args.bundle:
+        return {name: lack is None for name, lack in lacks.items()}
+    for name, lack in lacks.items():
+        if lack is not None:
+            console.print(f"{house.site}: {name} is left out: {lack}", soft_wrap=True)
+    chosen = {name: True for name, lack in lacks.items() if lack is None}
+    if not chosen:
+        raise ConfigError(f"house {house.site!r} has no target that this model forecasts: give another bundle, or leave the house out")
+    return chosen
+
+
+def _fits(house: HouseSpec, model: Model | None, target: str) -> str | None:
+    """Why the model cannot forecast this target; None when it can.
+
+    Raises:
+        ConfigError: the house has no such target.
+    """
+    role = house.sensor(house.target(target).sensor).role
+    if model is None or model.bundle.manifest.plan.role != role:
+        return f"the model does not forecast {role}"
+    try:
+        Forecaster(house, model, target=target)
+    except ConfigError as err:
+        return str(err)
+    return None
+
+
+def jobs_of(args: argparse.Namespace, plans: list[Plan], bundle: Bundle | None, console: Console, skipped: list[Skipped] | None) -> Iterator[Job]:
+    """The homes, each table read when its turn comes.
+
+    A house that cannot be used, or a home without origins, goes to `skipped`; where there is no such list, it is an error.
+    """
+    model, archived = _model(bundle), read_weather(args.weather) if args.weather else None
+    for plan in plans:
+        try:
+            series = _series(plan, args, console, is_one=len(plans) == 1)
+        except DataError as err:
+            _set_aside(plan.house.site, err, skipped)
+            continue
+        for target, is_modelled in plan.targets.items():
+            forecaster = Forecaster(plan.house, model if is_modelled else None, target=target)
+            job = _job(args, plan, series, forecaster, archived)
+            if len(job.origins):
+                yield job
+            else:
+                _set_aside(job.name, DataError(NO_ORIGIN), skipped)
+
+
+def _set_aside(name: str, err: DataError, skipped: list[Skipped] | None) -> None:
+    if skipped is None:
+        raise err
+    skipped.append(Skipped(name, str(err)))
+
+
+def _series(plan: Plan, args: argparse.Namespace, console: Console, *, is_one: bool) -> Series:
+    table = read_table(plan.house, plan.files, repair=args.repair)
+    for line in table.repairs:
+        console.print(f"[yellow]repaired:[/] {'' if is_one else f'{plan.house.site}: '}{line}", soft_wrap=True)
+    return table.series
+
+
+def _job(args: argparse.Namespace, plan: Plan, series: Series, forecaster: Forecaster, archived: WeatherForecasts | None) -> Job:
+    horizon_s = forecaster.plan.horizon * forecaster.plan.step_s
+    origins = choose_origins(series, horizon_s, start=plan.start, end=plan.end, every_s=_duration(args.every))
+    weather = _weather(args, series, forecaster, archived)
+    is_modelled = forecaster.model is not None
+    return Job(plan.house, forecaster.plan.target, is_modelled, series.select(forecaster.sensors), origins, weather)
+
+
+def _weather(args: argparse.Namespace, series: Series, forecaster: Forecaster, archived: WeatherForecasts | None) -> Weather | None:
+    """The weather forecast that the options ask for.
+
+    Raises:
+        ConfigError: the model reads none.
+    """
+    if not (args.weather or args.perfect_weather):
+        return None
+    if not forecaster.plan.weather:
+        option = "--weather" if args.weather else "--perfect-weather"
+        raise ConfigError(f"{option}: model {forecaster.identity['name']} reads no weather forecast: leave it out, or fit one with --weather")
+    if archived is not None:
+        return Weather(archived, f"weather forecasts of {args.weather.name}")
+    return Weather(PerfectWeather(series.select(tuple(f.name for f in series.features if f.role in forecaster.plan.weather))), PERFECT)
+
+
+def _time(option: str, text: str | None, house: HouseSpec) -> int | None:
+    """Unix s of an ISO time; without an offset it is meant as the table's times are."""
+    if text is None:
+        return None
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{option}: {text!r} is no time: ISO 8601 is expected, such as 2016-05-01 or 2016-05-01T09:00+02:00") from None
+    if when.tzinfo is not None:
+        return int(when.timestamp())
+    if house.table_clock == "local":
+        return int(when.replace(tzinfo=house.zone).timestamp())
+    as_utc = when.replace(tzinfo=UTC).timestamp()
+    return int(as_utc) - (standard_offset_s(np.array([as_utc]), house.zone) if house.table_clock == "standard" else 0)
+
+
+def _duration(text: str) -> int:
+    number, unit = text[:-1], text[-1:]
+    if unit not in EVERY_S or not number.isdigit() or int(number) == 0:
+        raise ConfigError(f"--every: {text!r} is no duration: a number and m, h or d are expected, such as 1h")
+    return int(number) * EVERY_S[unit]

@@ -1,0 +1,88 @@
+"""Score cards as tables on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich import box
+from rich.table import Table
+
+from edge_agent.contract.localtime import iso_utc
+from trainer.baselines import CLIMATOLOGY, YESTERDAY
+from trainer.crowd import QUARTILES, Pool, gain
+from trainer.findings import count
+from trainer.scorecard import NO_WEATHER, Card
+from trainer.scores import Scores, skill
+
+SKILLS: Final = f"Skill = 1 - error / error of the {CLIMATOLOGY};\nvs yesterday: the day's error over that of yesterday's total."
+
+
+def score_table(card: Card) -> Table:
+    """The model and the baselines, one row each; skill is against the rolling climatology."""
+    unit = f"{card.unit} a step" if card.adds_up else card.unit
+    grades = ", ".join(f"{count} {grade}" for grade, count in sorted(card.grades.items()))
+    given = f"\n{card.method} was given: {card.weather}" if card.weather != NO_WEATHER else ""
+    title = f"{card.house.site}, {card.target}: {card.n_origins:,} origins\n{iso_utc(card.first)} to {iso_utc(card.last)}{given}"
+    return _methods(card, title=title, caption=f"Errors in {unit}. {SKILLS}\nInputs: {grades}.", form="{:.4g}")
+
+
+def pool_table(pool: Pool) -> Table:
+    """The same over many homes."""
+    unit = "shares of each home's mean" if pool.is_relative else pool.unit
+    title = f"{count(len(pool.cards), 'home')} together, steps of {pool.step_s // 60} min"
+    return _methods(pool, title=title, caption=f"Errors in {unit}. {SKILLS}", form="{:.3f}")
+
+
+def _methods(of: Card | Pool, *, title: str, caption: str, form: str) -> Table:
+    """One row a method; of states, and of shares, the error of a day is that of its mean."""
+    scores, is_sum = of.scores(), isinstance(of, Card) and of.adds_up
+    n_values = next(iter(scores.values())).n_values
+    table = Table(title=f"{title}\n{n_values:,} steps known", caption=caption, box=box.SIMPLE_HEAD, padding=0)
+    day = "day\nmean" if of.unit != "Wh" else "day\ntotal"
+    for heading in ("forecast", "MAE", "RMSE", "CRPS", "p10-\np90", day, "CRPS\nskill", f"{day}\nskill", "vs\nyesterday"):
+        table.add_column(heading, justify="left" if heading == "forecast" else "right", no_wrap=True)
+    for label, row in scores.items():
+        cells = [form.format(value) for value in (row.mae, row.rmse, row.crps)]
+        cover = f"{row.coverage:.2f}" if of.tallies[label].below.any() else "-"
+        total = form.format(row.total_mae / (1 if is_sum else of.tallies[label].horizon))
+        table.add_row(label, *cells, cover, total, *_gains(row, scores), style="bold" if label == of.method else None)
+    return table
+
+
+def _gains(row: Scores, scores: dict[str, Scores]) -> list[str]:
+    over = skill(row, scores[CLIMATOLOGY])
+    return [percent(value) for value in (over["crps"], over["total_mae"], skill(row, scores[YESTERDAY])["total_mae"])]
+
+
+def percent(value: float) -> str:
+    """`+12.3%`, or a dash for what is unknown."""
+    return f"{value:+.1%}" if value == value else "-"  # noqa: PLR0124  NaN
+
+
+def homes_table(cards: Sequence[Card]) -> Table:
+    """One row a home."""
+    table = Table(title="By home", caption=SKILLS, box=box.SIMPLE_HEAD, padding=0)
+    for heading in ("home", "origins", "MAE", "day", "p10-\np90", "CRPS\nskill", "day\nskill", "vs\nyesterday"):
+        table.add_column(heading, justify="left" if heading == "home" else "right", no_wrap=True)
+    for card in cards:
+        own = card.scores()[card.method]
+        total = own.total_mae if card.adds_up else own.total_mae / card.tallies[card.method].horizon
+        gains = (gain(card, "crps", CLIMATOLOGY), gain(card, "total_mae", CLIMATOLOGY), gain(card, "total_mae", YESTERDAY))
+        figures = (f"{own.mae:.4g} {card.unit}", f"{total:.4g}", f"{own.coverage:.2f}")
+        table.add_row(card.name, str(card.n_origins), *figures, *map(percent, gains))
+    return table
+
+
+def spread_table(pool: Pool) -> Table:
+    """From the worst home to the best."""
+    spreads = pool.spreads()
+    table = Table(title=f"From home to home: {pool.method} over the {CLIMATOLOGY}", box=box.SIMPLE_HEAD, padding=0)
+    table.add_column("")
+    for name in spreads:
+        table.add_column(name, justify="right")
+    for place, name in enumerate(QUARTILES):
+        table.add_row(name, *(percent(spread.quartiles[place]) for spread in spreads.values()))
+    table.add_row("homes with a gain", *(f"{spread.n_positive} of {spread.n_homes}" for spread in spreads.values()))
+    table.add_row("worst home", *(spread.worst for spread in spreads.values()))
+    return table
