@@ -20,6 +20,7 @@ IMPORTERS = {
     "systemd_watchdog": {"edge_agent/systemd.py"},
     "mlflow": {"trainer/tracking.py", "trainer/pyfunc.py"},
     "tf2onnx": {"export/convert.py"},
+    "optuna": {"trainer/study.py"},
     "amqtt": {"demo/broker.py"},
 }
 RUNS_A_BUNDLE = {"trainer/backtest.py", "trainer/backtest_plan.py", "trainer/rolling.py", "trainer/workers.py"}

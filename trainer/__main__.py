@@ -14,6 +14,7 @@ from trainer.quiet import quiet_libraries
 
 COMMANDS: Final = {
     "fit": ("trainer.fit_command", "train a model on a house's history"),
+    "tune": ("trainer.tune_command", "search for a model's hyper-parameters, and keep the champion"),
     "backtest": ("trainer.backtest_command", "score a bundle at rolling origins beside the baselines"),
 }
 """Module (with `add_arguments` and `run`) and purpose by command; loaded only when asked for."""

@@ -283,6 +283,7 @@ def _record(request: FitRequest, material: Material, trained: Trained) -> dict[s
             "houses": [material.house.site],
             "start": iso_utc(series.start),
             "end": iso_utc(split.train.end),
+            "looked_at_until": {f"{material.house.site}:{material.plan.target}": split.calibration.end},
             "data_fingerprint": material.table.fingerprint,
             "epochs": progress.history[-1].epoch,
             "best_epoch": progress.best_epoch,

@@ -19,6 +19,7 @@ from trainer.presets import COVARIATE_ROLES, PRESETS, SCHEDULES, HyperParameters
 from trainer.quiet import without_native_stderr
 
 if TYPE_CHECKING:
+    from trainer.fit import FitRequest
     from trainer.homes import HomesRequest
 
 RESOLUTIONS_MIN: Final = (10, 30, 60)
@@ -28,6 +29,14 @@ DAYS_SHARE: Final = 0.6
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `fit`."""
+    add_shared_arguments(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run; must not hold one yet, except with --resume")
+    parser.add_argument("--init", type=Path, metavar="BUNDLE|RUN", help="model to start from (preset finetune)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out after its last complete epoch")
+
+
+def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those that `tune` has too."""
     parser.add_argument(
         "--house",
         type=Path,
@@ -44,9 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="CSV or Parquet files (.gz too): of one house any number, in any order; of several houses one each, in the order of --house",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run; must not hold one yet, except with --resume")
     parser.add_argument("--preset", default="base", metavar="|".join(PRESETS), help="which network (default: %(default)s)")
-    parser.add_argument("--init", type=Path, metavar="BUNDLE|RUN", help="model to start from (preset finetune)")
     parser.add_argument("--target", metavar="NAME", help="which target of the house (default: its first)")
     parser.add_argument(
         "--covariates", nargs="+", default=[], metavar="ROLE", help=f"sensors that base reads beside the target: {', '.join(COVARIATE_ROLES)}"
@@ -60,7 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights, dropout and the order of windows (default: %(default)s)")
     parser.add_argument("--repair", action="store_true", help="repair a faulty table where that is possible, and say what was repaired")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out after its last complete epoch")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store (default: $MLFLOW_TRACKING_URI, else mlflow.db beside RUN; off: none)")
     parser.add_argument("--experiment", metavar="NAME", help="MLflow's experiment, whose runs stand side by side (default: the house's name)")
     _add_home_arguments(parser.add_argument_group("many homes (preset base)"))
@@ -116,15 +122,37 @@ def _add_hyper_parameter(group: Any, name: str, kind: type, text: str) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Fit, and say what came of it; returns the exit code."""
     console = Console(highlight=False)
-    many_homes = arguments.all_targets or len(arguments.house) > 1
-    hyper = hyper_parameters(arguments.preset, vars(arguments), many_homes=many_homes)
     if arguments.init:
         raise ConfigError(f"--init is for preset finetune: leave it out with --preset {arguments.preset}")
+    request, homes = asked_for(arguments)
+    from trainer.fit import fit
+    from trainer.fit_homes import fit_homes
+
+    with stoppable(console) as stop_asked:
+        record = (
+            fit(request, console=console, stop_asked=stop_asked)
+            if homes is None
+            else fit_homes(request, homes, console=console, stop_asked=stop_asked)
+        )
+    for line in (*verdict_on(record, homes), f"run: {arguments.out}"):
+        console.print(line, soft_wrap=True)
+    if record["status"] == "interrupted":
+        raise TrainingError(f"interrupted: {arguments.out} holds the best epoch so far and can be exported; go on with --resume")
+    return 0
+
+
+def asked_for(arguments: argparse.Namespace) -> tuple[FitRequest, HomesRequest | None]:
+    """What is to be fitted, and over which homes where they are many; loads Keras once everything is right.
+
+    Raises:
+        ConfigError: a value, file or combination that cannot be.
+    """
+    many_homes = arguments.all_targets or len(arguments.house) > 1
+    hyper = hyper_parameters(arguments.preset, vars(arguments), many_homes=many_homes)
     homes = _check_homes(arguments) if many_homes else None
     _check_early(arguments, many_homes=many_homes)
     with without_native_stderr():
-        from trainer.fit import FitRequest, fit, verdict
-        from trainer.fit_homes import fit_homes, verdict_of_homes
+        from trainer.fit import FitRequest
 
     request = FitRequest(
         house=arguments.house[0],
@@ -141,17 +169,15 @@ def run(arguments: argparse.Namespace) -> int:
         tracking_uri=arguments.tracking_uri,
         experiment=arguments.experiment,
     )
-    with stoppable(console) as stop_asked:
-        record = (
-            fit(request, console=console, stop_asked=stop_asked)
-            if homes is None
-            else fit_homes(request, homes, console=console, stop_asked=stop_asked)
-        )
-    for line in (*(verdict if homes is None else verdict_of_homes)(record), f"run: {arguments.out}"):
-        console.print(line, soft_wrap=True)
-    if record["status"] == "interrupted":
-        raise TrainingError(f"interrupted: {arguments.out} holds the best epoch so far and can be exported; go on with --resume")
-    return 0
+    return request, homes
+
+
+def verdict_on(record: dict[str, Any], homes: HomesRequest | None) -> list[str]:
+    """What a run is worth, line by line."""
+    from trainer.fit import verdict
+    from trainer.fit_homes import verdict_of_homes
+
+    return verdict(record) if homes is None else verdict_of_homes(record)
 
 
 def _check_homes(arguments: argparse.Namespace) -> HomesRequest:

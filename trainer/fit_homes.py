@@ -56,6 +56,7 @@ class HomesMaterial:
     split: HomeSplit
     plan: FeaturePlan
     fingerprint: str
+    asked: HomesRequest
     made: dict[str, ManyWindows] = field(default_factory=dict)
     """Windows by part of the homes, once they are made: a search trains on them again and again."""
 
@@ -94,13 +95,13 @@ def fit_homes(
     started = time.perf_counter()
     material = read_material(request, homes, console) if material is None else material
     folder = RunFolder(request.out)
-    folder.start(started_facts(request, homes, material), resume=request.resume)
-    with tracking(request, homes, material) as tracked:
-        trained = train_model(request, homes, material, folder, tracked, console, stop_asked)
+    folder.start(started_facts(request, material), resume=request.resume)
+    with tracking(request, material) as tracked:
+        trained = train_model(request, material, folder, tracked, console, stop_asked)
         tracked.interrupted = trained.progress.interrupted
-        held_out = _windows(material, homes, request.seed, "calibration", console)
+        held_out = _windows(material, request.seed, "calibration", console)
         calibration = calibrate_many(trained.model, held_out)
-        record = _record(request, homes, material, trained.progress, windows=len(trained.training)) | {
+        record = _record(request, material, trained.progress, windows=len(trained.training)) | {
             "outputs": list(trained.model.output_names),
             "calibration": calibration.to_dict(),
             "scores": {
@@ -117,7 +118,6 @@ def fit_homes(
 
 def train_model(
     request: FitRequest,
-    homes: HomesRequest,
     material: HomesMaterial,
     folder: RunFolder,
     tracked: TrackedRun | UntrackedRun,
@@ -129,8 +129,8 @@ def train_model(
     """The network, trained. `display` makes another one than `TrackedDisplay`; what it raises after an epoch ends the training."""
     keras.utils.set_random_seed(request.seed)
     network = build_base(material.plan, request.hyper)
-    stopping = _windows(material, homes, request.seed, "stopping", console)
-    training = _windows(material, homes, request.seed, "train", console)
+    stopping = _windows(material, request.seed, "stopping", console)
+    training = _windows(material, request.seed, "train", console)
     task = Task(network, training, stopping, request.hyper, request.seed, keep_untrained=True)
     with (display or TrackedDisplay)(console, epochs=request.hyper.epochs, windows=len(training), tracked=tracked) as reporter:
         progress = train(task, checkpoint=folder.state, display=reporter, stop_asked=stop_asked, resume=request.resume)
@@ -150,31 +150,29 @@ def read_material(request: FitRequest, homes: HomesRequest, console: Console) ->
     console.print(
         f"{len(every)} homes: {len(split.train)} to train on, {len(split.stopping)} for early stopping, {len(split.calibration)} to calibrate"
     )
-    return HomesMaterial(every, split, plan, fingerprint_of(every))
+    return HomesMaterial(every, split, plan, fingerprint_of(every), homes)
 
 
-def started_facts(request: FitRequest, homes: HomesRequest, material: HomesMaterial) -> dict[str, Any]:
+def started_facts(request: FitRequest, material: HomesMaterial) -> dict[str, Any]:
     """All that decides the run's result."""
     return {
         "preset": request.preset,
         "seed": request.seed,
         "plan": material.plan.to_dict(),
         "hyper_parameters": request.hyper.to_dict(),
-        "resolutions": list(homes.resolutions),
-        "augment": homes.augment,
-        "days_share": homes.days_share,
+        "resolutions": list(material.asked.resolutions),
+        "augment": material.asked.augment,
+        "days_share": material.asked.days_share,
         "data_fingerprint": material.fingerprint,
         "backend": keras.backend.backend(),
     }
 
 
-def tracking(
-    request: FitRequest, homes: HomesRequest, material: HomesMaterial, *, nested: bool = False
-) -> AbstractContextManager[TrackedRun | UntrackedRun]:
+def tracking(request: FitRequest, material: HomesMaterial, *, nested: bool = False) -> AbstractContextManager[TrackedRun | UntrackedRun]:
     """The request's MLflow run; `nested`: a child of the run that is open."""
     if request.tracking_uri == OFF:
         return nullcontext(UntrackedRun())
-    started = started_facts(request, homes, material)
+    started = started_facts(request, material)
     start = RunStart(
         folder=request.out,
         experiment=request.experiment or "homes",
@@ -187,26 +185,26 @@ def tracking(
     return track(start, nested=nested)
 
 
-def _windows(material: HomesMaterial, homes: HomesRequest, seed: int, name: str, console: Console) -> ManyWindows:
+def _windows(material: HomesMaterial, seed: int, name: str, console: Console) -> ManyWindows:
     """Windows of one part of the split, made when first asked for: those to train on with their changed copies, the others as they are."""
     if name not in material.made:
-        forms = _held_out_forms(material, homes, name, seed) if name != "train" else _training_forms(material, homes, seed)
-        material.made[name] = _many(material, forms, homes, "training" if name == "train" else name, console)
+        forms = _held_out_forms(material, name, seed) if name != "train" else _training_forms(material, seed)
+        material.made[name] = _many(material, forms, "training" if name == "train" else name, console)
     return material.made[name]
 
 
-def _training_forms(material: HomesMaterial, homes: HomesRequest, seed: int) -> list[Form]:
-    return [(home, form, rng) for number, home in enumerate(material.split.train) for form, rng in _forms(material, homes, number, seed)]
+def _training_forms(material: HomesMaterial, seed: int) -> list[Form]:
+    return [(home, form, rng) for number, home in enumerate(material.split.train) for form, rng in _forms(material, number, seed)]
 
 
-def _forms(material: HomesMaterial, homes: HomesRequest, number: int, seed: int) -> Iterator[tuple[Callable[[], Series], np.random.Generator]]:
+def _forms(material: HomesMaterial, number: int, seed: int) -> Iterator[tuple[Callable[[], Series], np.random.Generator]]:
     """Each form of a training home, made when it is called for: at every resolution, then the copies."""
     home = material.split.train[number]
     series = seen(home, material.plan)
-    steps = resolutions_of(home, homes.resolutions)
+    steps = resolutions_of(home, material.asked.resolutions)
     for i, step_s in enumerate(steps):
         yield lambda step_s=step_s: series.resample(step_s), np.random.default_rng((seed, 2, number, i))  # type: ignore[misc]
-    for i in range(homes.augment):
+    for i in range(material.asked.augment):
         rng = np.random.default_rng((seed, 3, number, i))
         yield lambda i=i, rng=rng: changed_copy(home, i, material, steps, rng), rng  # type: ignore[misc]
 
@@ -236,20 +234,20 @@ def changed_copy(home: Home, number: int, material: HomesMaterial, steps: Sequen
     return changed.resample(int(rng.choice(steps)))
 
 
-def _held_out_forms(material: HomesMaterial, homes: HomesRequest, name: str, seed: int) -> list[Form]:
+def _held_out_forms(material: HomesMaterial, name: str, seed: int) -> list[Form]:
     """Homes set aside, at every resolution."""
     return [
         (home, lambda home=home, step_s=step_s: seen(home, material.plan).resample(step_s), np.random.default_rng((seed, 4, i, step_s)))  # type: ignore[misc]
         for i, home in enumerate(getattr(material.split, name))
-        for step_s in resolutions_of(home, homes.resolutions)
+        for step_s in resolutions_of(home, material.asked.resolutions)
     ]
 
 
-def _many(material: HomesMaterial, forms: Sequence[Form], homes: HomesRequest, name: str, console: Console) -> ManyWindows:
+def _many(material: HomesMaterial, forms: Sequence[Form], name: str, console: Console) -> ManyWindows:
     with counting(console, f"climatology, {name} homes", len(forms)) as advance:
         parts = []
         for home, form, rng in forms:
-            parts.append(windows_of(home, form(), material.plan, share=homes.days_share, rng=rng))
+            parts.append(windows_of(home, form(), material.plan, share=material.asked.days_share, rng=rng))
             advance(1)
     windows = ManyWindows(parts)
     by_step = ", ".join(f"{sum(map(len, parts)):,} of {step_s // 60} min" for step_s, parts in windows.by_step().items())
@@ -303,7 +301,7 @@ def _joined(parts: Sequence[Predictions]) -> Predictions:
     return replace(parts[0], **arrays)
 
 
-def _record(request: FitRequest, homes: HomesRequest, material: HomesMaterial, progress: Progress, *, windows: int) -> dict[str, Any]:
+def _record(request: FitRequest, material: HomesMaterial, progress: Progress, *, windows: int) -> dict[str, Any]:
     """What run.json says of how the model came about."""
     rates = [row.samples_per_s for row in progress.history if row.epoch]
     split = {name: [home.name for home in chosen] for name, chosen in vars(material.split).items()}
@@ -316,11 +314,12 @@ def _record(request: FitRequest, homes: HomesRequest, material: HomesMaterial, p
             "houses": split["train"],
             "start": iso_utc(min(home.series.start for home in material.homes)),
             "end": iso_utc(max(home.series.end for home in material.homes)),
+            "looked_at_until": {home.name: home.series.end for home in material.homes},
             "data_fingerprint": material.fingerprint,
             "windows": windows,
-            "resolutions_s": list(homes.resolutions),
-            "augment": homes.augment,
-            "days_share": homes.days_share,
+            "resolutions_s": list(material.asked.resolutions),
+            "augment": material.asked.augment,
+            "days_share": material.asked.days_share,
             "epochs": progress.history[-1].epoch,
             "best_epoch": progress.best_epoch,
             "best_validation_loss": progress.best_loss,
@@ -350,6 +349,7 @@ def _write(
     for name, figure in figures.items():
         tracked.log_picture(name, figure)
     tracked.log_folder(folder.path)
+    tracked.log_forecaster(folder.path)
 
 
 def verdict_of_homes(record: dict[str, Any]) -> list[str]:

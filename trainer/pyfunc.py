@@ -1,15 +1,15 @@
 """The MLflow pyfunc model: a table of raw sensor rows in, the forecast out. MLflow keeps a copy of this file and runs it to load the model.
 
 Where it is loaded (a notebook, a server, a Spark worker) only the packages named in `requirements` are needed; our own code travels with the model.
-Under Spark a forecast needs days of rows at once, so give each worker whole tables, PYSPARK_PYTHON being this Python: either
-`table.groupBy("house").applyInPandas(lambda rows: mlflow.pyfunc.load_model(uri).predict(rows), schema)`, or, with one row for each house whose cells
-are arrays, `mlflow.pyfunc.spark_udf(spark, uri, result_type="time array<string>, mean array<double>, p10 array<double>", env_manager="local")`.
+A model of one house knows its columns. A model over many homes is asked with a row for each home: the text of its `house.toml`, and its readings as
+arrays. Under Spark a forecast needs days of readings at once, so both forms take whole tables as the cells of one row; `fleet.py` makes them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +20,10 @@ import numpy.typing as npt
 import pandas as pd
 from mlflow.models import ModelSignature, set_model
 from mlflow.types import ColSpec, DataType, Schema
-from mlflow.types.schema import AnyType
+from mlflow.types.schema import AnyType, Array
 
 from edge_agent.contract.calibration import Calibration, publish
-from edge_agent.contract.errors import DataError
+from edge_agent.contract.errors import ConfigError, DataError, HearthcastError
 from edge_agent.contract.features import FeatureBuilder
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import HouseSpec, parse_house
@@ -32,7 +32,8 @@ from trainer.datasets import columns_of, series_of_rows
 from trainer.findings import Findings
 from trainer.table_files import rows_of
 
-TIME: Final = "time"
+TIME, SENSOR, VALUE = "time", "sensor", "value"
+PROBLEM: Final = "problem"
 MIN_KNOWN_SHARE: Final = 0.5
 """As on the gateway: a model whose target is known for less of its context is not asked."""
 MODEL, RECORD, HOUSE = "model.keras", "run.json", "house.toml"
@@ -48,7 +49,8 @@ class HouseForecaster(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
         files = {name: Path(path) for name, path in context.artifacts.items()}
         record = json.loads(files[RECORD].read_text(encoding="utf-8"))
-        self.house = parse_house(files[HOUSE].read_text(encoding="utf-8"), source=HOUSE)
+        # a model over many homes has none of its own
+        self.house = parse_house(files[HOUSE].read_text(encoding="utf-8"), source=HOUSE) if HOUSE in files else None
         self.plan = FeaturePlan.from_dict(record["plan"])
         self.calibration = Calibration.from_dict(record["calibration"])
         self.outputs = list(record["outputs"])
@@ -62,27 +64,40 @@ class HouseForecaster(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
             model_input: raw rows, ascending: `time` (ISO text or timestamps, on the house's table clock or with an offset) and the columns of the
                 house's tables in their units. Columns but the target's may be missing, values may be; more days than the context are better.
                 Or one row for each of many such tables, each cell the array of a column.
+                A model over many homes takes a row for each home instead: `house` (the text of its house.toml) and the arrays `time`, `sensor` and
+                `value` of its readings (`series_of_readings`).
             params: unused.
 
         Returns:
             A row for each step of the horizon: `time` (start of the step, house's zone), `mean`, `p10` … `p90`, in the target's canonical unit
-            (energy: Wh in the step). Of many tables: a row for each, each cell an array over the horizon, `time` as ISO text.
+            (energy: Wh in the step). Of many tables: a row for each, each cell an array over the horizon, `time` as ISO text. Of many homes the same
+            with `problem`, which says of a home that has no forecast why, and is else empty.
 
         Raises:
-            DataError: times cannot be read, or the target is known for less than half of what the model looks at.
+            DataError: times cannot be read, or the target is known for less than half of what the model looks at (not for many homes).
         """
+        if self.house is None:
+            return pd.DataFrame([self._answer(row) for _, row in model_input.iterrows()])
         if len(model_input) and TIME in model_input and isinstance(model_input[TIME].iloc[0], (list, tuple, np.ndarray)):
-            return pd.DataFrame([as_arrays(self._forecast(table)) for table in tables_in(model_input)])
-        return self._forecast(model_input)
+            return pd.DataFrame([as_arrays(self._forecast(raw_series(self.house, table), self.house, self.plan)) for table in tables_in(model_input)])
+        return self._forecast(raw_series(self.house, model_input), self.house, self.plan)
 
-    def _forecast(self, rows: pd.DataFrame) -> pd.DataFrame:
-        series = raw_series(self.house, rows)
-        sensor = self.house.target(self.plan.target).sensor
-        builder = FeatureBuilder(self.plan, series, target=sensor, zone=self.house.zone)
+    def _answer(self, row: pd.Series) -> dict[str, Any]:
+        """The forecast of one of many homes as the cells of one row; the fault of a home must not cost the others theirs."""
+        try:
+            house = parse_house(str(row["house"]), source=HOUSE)
+            return {**as_arrays(self._forecast(series_of_readings(house, row), house, plan_in(house, self.plan))), PROBLEM: ""}
+        except HearthcastError as err:
+            names = (TIME, "mean", *level_names(self.plan))
+            return {**{name: [] for name in names}, PROBLEM: str(err)}
+
+    def _forecast(self, series: Series, house: HouseSpec, plan: FeaturePlan) -> pd.DataFrame:
+        sensor = house.target(plan.target).sensor
+        builder = FeatureBuilder(plan, series, target=sensor, zone=house.zone)
         origin = end_of_known(builder, sensor)
         outputs = dict(zip(self.outputs, self._run(builder, origin), strict=True))
-        quantiles, mean = publish(outputs.get("quantiles"), outputs["mean"], self.calibration, self.plan)
-        return forecast_table(origin, quantiles[0], mean[0], plan=self.plan, house=self.house)
+        quantiles, mean = publish(outputs.get("quantiles"), outputs["mean"], self.calibration, plan)
+        return forecast_table(origin, quantiles[0], mean[0], plan=plan, house=house)
 
     def _run(self, builder: FeatureBuilder, origin: int) -> list[npt.NDArray[np.float64]]:
         outputs = self.model.predict_on_batch(builder.inputs(np.array([origin], np.int64)).arrays)
@@ -93,6 +108,47 @@ def tables_in(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The table that each row holds as arrays; a column that is null is left out."""
     for _, row in rows.iterrows():
         yield pd.DataFrame({name: list(cell) for name, cell in row.items() if isinstance(cell, (list, tuple, np.ndarray))})
+
+
+def series_of_readings(house: HouseSpec, row: Mapping[str, Any]) -> Series:
+    """A home's series from the arrays of its readings: of two at once the last holds, sensors that the house does not name are left out.
+
+    Args:
+        house: the home's.
+        row: `time` (unix s of the start of the step), `sensor` (name) and `value` (canonical unit; energy: Wh in the step), each `(n,)`.
+
+    Raises:
+        DataError: there are none, or times that are no multiple of the house's step.
+    """
+    positions = {name: i for i, name in enumerate(feature.name for feature in house.features)}
+    known = np.array([name in positions for name in row[SENSOR]], bool)
+    times = np.asarray(row[TIME], np.int64)[known]
+    if not len(times):
+        raise DataError(f"house {house.site!r} has no readings of the sensors that its house.toml names: give some, or correct the names")
+    if (times % house.step_s).any():
+        raise DataError(f"house {house.site!r} has readings between its steps of {house.step_s} s: a value is expected at the start of each step")
+    start, end = int(times.min()), int(times.max()) + house.step_s
+    values = np.full(((end - start) // house.step_s, len(positions)), np.nan)
+    columns = np.array([positions[name] for name in np.asarray(row[SENSOR], object)[known]], np.int64)
+    values[(times - start) // house.step_s, columns] = np.asarray(row[VALUE], np.float64)[known]
+    return Series(start, house.step_s, house.features, values)
+
+
+def plan_in(house: HouseSpec, plan: FeaturePlan) -> FeaturePlan:
+    """The plan of a model over many homes at the house's step, for its first target that the model can forecast.
+
+    Raises:
+        ConfigError: it has none, or its step does not fit.
+    """
+    fitting = [target.name for target in house.targets if house.sensor(target.sensor).role == plan.role]
+    if not fitting:
+        raise ConfigError(f"house {house.site!r} has no target of role {plan.role}, which the model forecasts: add one to [[targets]]")
+    return replace(plan.at_step(house.step_s), target=fitting[0])
+
+
+def level_names(plan: FeaturePlan) -> list[str]:
+    """Columns of the quantiles: `p10` and so on."""
+    return [f"p{100 * level:g}" for level in plan.quantile_levels]
 
 
 def as_arrays(forecast: pd.DataFrame) -> dict[str, Any]:
@@ -137,25 +193,32 @@ def forecast_table(
 ) -> pd.DataFrame:
     """One row for each step of the horizon."""
     times = pd.to_datetime(origin + plan.step_s * np.arange(len(mean)), unit="s", utc=True).tz_convert(house.time_zone)
-    levels = {f"p{100 * level:g}": quantiles[:, i] for i, level in enumerate(plan.quantile_levels)}
+    levels = {name: quantiles[:, i] for i, name in enumerate(level_names(plan))}
     return pd.DataFrame({TIME: times, "mean": mean, **levels})
 
 
-def signature(house: HouseSpec, plan: FeaturePlan) -> ModelSignature:
+def signature(house: HouseSpec | None, plan: FeaturePlan) -> ModelSignature:
     """Raw rows in, forecast out; only the time and the target's column are required.
 
     The columns are of any type, because MLflow would refuse times that are not text, and whole numbers where it expects fractions: a table read by
     pandas has both. `metadata` says what they mean.
     """
+    if house is None:
+        # arrays of any type: checking each of their values would take longer than the forecast
+        inputs = [ColSpec(DataType.string, "house"), *(ColSpec(AnyType(), name) for name in (TIME, SENSOR, VALUE))]
+        arrays = [ColSpec(Array(DataType.double), name) for name in ("mean", *level_names(plan))]
+        return ModelSignature(Schema(inputs), Schema([ColSpec(Array(DataType.string), TIME), *arrays, ColSpec(DataType.string, PROBLEM)]))
     target = house.sensor(house.target(plan.target).sensor).column
     columns = [ColSpec(AnyType(), name, required=name == target) for name in columns_of(house)]
-    levels = [ColSpec(DataType.double, f"p{100 * level:g}") for level in plan.quantile_levels]
+    levels = [ColSpec(DataType.double, name) for name in level_names(plan)]
     outputs = [ColSpec(DataType.datetime, TIME), ColSpec(DataType.double, "mean"), *levels]
     return ModelSignature(Schema([ColSpec(AnyType(), TIME), *columns]), Schema(outputs))
 
 
-def metadata(house: HouseSpec, plan: FeaturePlan) -> dict[str, Any]:
+def metadata(house: HouseSpec | None, plan: FeaturePlan) -> dict[str, Any]:
     """What the columns mean, for whoever reads the model's page in MLflow."""
+    if house is None:
+        return {"target": plan.role, "unit": plan.unit, "horizon_s": plan.horizon * plan.step_s, "quantile_levels": list(plan.quantile_levels)}
     meaning = {s.column: f"{s.role}, {s.unit}" + (f" ({s.column_form})" if s.feature.kind == "energy" else "") for s in house.sensors if s.column}
     return {
         "site": house.site,
@@ -192,13 +255,13 @@ def log_forecaster(folder: Path, *, name: str) -> str:
         OSError, MlflowException: a file is missing, or the store refuses.
     """
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    house = parse_house((folder / HOUSE).read_text(encoding="utf-8"), source=HOUSE)
+    house = parse_house((folder / HOUSE).read_text(encoding="utf-8"), source=HOUSE) if (folder / HOUSE).exists() else None
     plan = FeaturePlan.from_dict(record["plan"])
     here = Path(__file__).resolve()
     info = mlflow.pyfunc.log_model(
         name=name,
         python_model=str(here),
-        artifacts={file: str(folder / file) for file in (MODEL, RECORD, HOUSE)},
+        artifacts={file: str(folder / file) for file in (MODEL, RECORD, HOUSE) if (folder / file).exists()},
         code_paths=[str(here.parent), str(here.parents[1] / "edge_agent")],
         signature=signature(house, plan),
         metadata=metadata(house, plan),

@@ -25,6 +25,7 @@ from trainer.windows import Windows
 
 SCHEMA_VERSION: Final = 1
 MODEL, RECORD, SAMPLES, HISTORY, HOUSE = "model.keras", "run.json", "samples.npz", "history.csv", "house.toml"
+CHECKPOINT: Final = "checkpoint"
 N_SAMPLES: Final = 64
 """Real windows left for the exporter: enough to judge an int8 graph by."""
 
@@ -38,7 +39,12 @@ class RunFolder:
     @property
     def state(self) -> Path:
         """The training loop's checkpoint."""
-        return self.path / "checkpoint" / "state.npz"
+        return self.path / CHECKPOINT / "state.npz"
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it holds a run, however far that came."""
+        return self._started.exists()
 
     def start(self, started: dict[str, Any], *, resume: bool) -> None:
         """Take the folder for a new run, or check that it holds this very run and may go on.
@@ -54,7 +60,7 @@ class RunFolder:
             self._check_same(started)
             (self.path / RECORD).unlink(missing_ok=True)
             return
-        if (self.path / RECORD).exists() or self._started.exists():
+        if (self.path / RECORD).exists() or self.is_started:
             raise ConfigError(f"{self.path} holds a run already: go on with it by --resume, or choose another folder with --out")
         self.state.parent.mkdir(parents=True, exist_ok=True)
         write_json(self._started, started)
@@ -94,10 +100,10 @@ class RunFolder:
 
     @property
     def _started(self) -> Path:
-        return self.path / "checkpoint" / "started.json"
+        return self.path / CHECKPOINT / "started.json"
 
     def _check_same(self, started: dict[str, Any]) -> None:
-        if not self._started.exists():
+        if not self.is_started:
             raise ConfigError(f"{self.path} holds no run to resume: start it without --resume")
         if (self.path / RECORD).exists() and json.loads((self.path / RECORD).read_text(encoding="utf-8")).get("status") == "finished":
             raise ConfigError(f"{self.path} holds a finished run, there is nothing to resume: choose another folder with --out")

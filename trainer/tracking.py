@@ -35,6 +35,8 @@ FIRST_REQUEST: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQ
 """A server that does not answer is found at once; later, in the middle of training, MLflow's own patience (minutes) is right."""
 PORTS: Final = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 MODEL_NAME: Final = "forecaster"
+FORECASTER: Final = "forecaster"
+"""Tag of a run: URI of its forecaster."""
 
 
 @dataclass(frozen=True)
@@ -67,28 +69,28 @@ class TrackedRun:
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Metrics of one epoch; what is not finite is left out."""
-        with _told(self.uri):
+        with told(self.uri):
             self._log_metrics(metrics, epoch)
 
     def log_scores(self, scores: Mapping[str, Any]) -> None:
         """Scores at the end, nested mappings flattened by `/`: `test/model/crps`."""
-        with _told(self.uri):
+        with told(self.uri):
             self._log_metrics(flat(scores, "/"), 0)
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """More tags."""
-        with _told(self.uri):
+        with told(self.uri):
             for name, value in tags.items():
                 self._client.set_tag(self.id, name, value)
 
     def log_picture(self, name: str, figure: Figure) -> None:
         """A picture, as `pictures/NAME.png`."""
-        with _told(self.uri):
+        with told(self.uri):
             self._client.log_figure(self.id, figure, f"pictures/{name}.png")
 
     def log_folder(self, folder: Path) -> None:
         """The files of the run folder, as artefacts `run/…`; checkpoints, which only a resumed training needs, are left out."""
-        with _told(self.uri):
+        with told(self.uri):
             for path in sorted(folder.iterdir()):
                 if path.is_file() and path.name != TRACE:
                     self._client.log_artifact(self.id, str(path), "run")
@@ -102,10 +104,12 @@ class TrackedRun:
 
     def log_forecaster(self, folder: Path) -> str:
         """The run folder as a pyfunc model that takes raw sensor rows (see `pyfunc.py`); returns its MLflow URI."""
-        with _told(self.uri):
+        with told(self.uri):
             from trainer.pyfunc import log_forecaster
 
-            return str(log_forecaster(folder, name=MODEL_NAME))
+            uri = str(log_forecaster(folder, name=MODEL_NAME))
+            self._client.set_tag(self.id, FORECASTER, uri)
+            return uri
 
 
 @contextlib.contextmanager
@@ -122,7 +126,7 @@ def track(start: RunStart, *, nested: bool = False) -> Iterator[TrackedRun]:
     uri = tracking_uri(start)
     _check_reachable(uri)
     mlflow = _mlflow()
-    with _told(uri), _environment(FIRST_REQUEST):
+    with told(uri), _environment(FIRST_REQUEST):
         mlflow.set_tracking_uri(uri)
         run_id = _open(mlflow, uri, start, nested=nested)
     run = TrackedRun(mlflow, uri, run_id)
@@ -147,6 +151,18 @@ def _mlflow() -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    return mlflow
+
+
+def mlflow_at(uri: str) -> Any:
+    """The library, set to this store.
+
+    Raises:
+        TrainingError: the store cannot be reached or used.
+    """
+    _check_reachable(uri)
+    mlflow = _mlflow()
+    mlflow.set_tracking_uri(uri)
     return mlflow
 
 
@@ -242,7 +258,7 @@ def _text(value: Any) -> str:
 def _end(mlflow: Any, uri: str, status: str) -> None:
     """End the open run; an error that is on its way is worth more than one about tracking."""
     if status == "FINISHED":
-        with _told(uri):
+        with told(uri):
             mlflow.end_run(status)
     else:
         with contextlib.suppress(Exception):
@@ -250,7 +266,7 @@ def _end(mlflow: Any, uri: str, status: str) -> None:
 
 
 @contextlib.contextmanager
-def _told(uri: str) -> Iterator[None]:
+def told(uri: str) -> Iterator[None]:
     """MLflow's and its libraries' failures as one of ours, and without their warnings about themselves, which no user can act on."""
     from mlflow.exceptions import MlflowException
 

@@ -19,6 +19,9 @@ class UntrackedRun:
     def log_scores(self, scores: Any) -> None:
         """Nothing."""
 
+    def log_tags(self, tags: Any) -> None:
+        """Nothing."""
+
     def log_picture(self, name: str, figure: Any) -> None:
         """Nothing."""
 

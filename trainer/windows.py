@@ -122,6 +122,13 @@ def _origins(series: Series, first: int, last: int, *, stride: int, known: npt.N
     return origins[known[(origins - series.start) // series.step_s]] if len(origins) else origins
 
 
+def full_hours(series: Series, plan: FeaturePlan, target: str, *, start: int) -> Ints:
+    """Every full hour from `start` (unix s) on whose windows are known and lie inside the series."""
+    known = _known_horizons(series, target, plan.horizon) & _known_contexts(series, target, plan.context_s // series.step_s)
+    first, last = max(start, series.start + plan.context_s), series.end - plan.horizon * series.step_s
+    return _origins(series, first, last, stride=max(SCORE_EVERY_S, series.step_s), known=known)
+
+
 def daily_origins(series: Series, plan: FeaturePlan, target: str, *, share: float, rng: np.random.Generator) -> Ints:
     """One full hour drawn at random on each day, of a random `share` of the days whose windows are known and lie inside the series.
 

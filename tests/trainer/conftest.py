@@ -31,6 +31,18 @@ name = "outdoor"
 role = "outdoor_temperature"
 column = "outdoor"
 """
+METERS = """
+site = "street"
+time_zone = "Europe/Berlin"
+step = 1800
+table_clock = "utc"
+targets = [{targets}]
+{sensors}
+[[sensors]]
+name = "outdoor"
+role = "outdoor_temperature"
+column = "outdoor"
+"""
 START = 1_767_225_600  # 2026-01-01T00:00Z
 N_DAYS = 80
 
@@ -72,3 +84,20 @@ def small_run(tmp_path_factory, small_series):
     rows = [f"{t},{e:.3f},{a:.3f},{b:.3f}" for t, (e, a, b) in zip(times, small_series.values, strict=True)]
     (folder / "house.csv").write_text("\n".join(["time,use,living,outdoor", *rows]) + "\n")
     return folder / "house.toml", folder / "house.csv"
+
+
+@pytest.fixture(scope="session")
+def street(small_series, tmp_path_factory):
+    """Paths of a house.toml and a CSV of four half-hourly meters, and the table's rows."""
+    folder = tmp_path_factory.mktemp("street")
+    names = [f"home{i}" for i in range(4)]
+    targets = ", ".join(f'{{ name = "{name}", sensor = "{name}" }}' for name in names)
+    sensors = "".join(f'[[sensors]]\nname = "{name}"\nrole = "energy"\ncolumn = "{name}"\n' for name in names)
+    (folder / "street.toml").write_text(METERS.format(targets=targets, sensors=sensors))
+    half = small_series.resample(1800)
+    rng = np.random.default_rng(1)
+    use = half.values[:, :1] * (0.5 + np.arange(4)) * rng.gamma(3, 1 / 3, (len(half), 4))
+    times = np.datetime_as_string(half.times.astype("datetime64[s]"))
+    rows = [",".join([t, *(f"{v:.2f}" for v in e), f"{o:.1f}"]) for t, e, o in zip(times, use, half.values[:, 2], strict=True)]
+    (folder / "street.csv").write_text("\n".join(["time," + ",".join(names) + ",outdoor", *rows]) + "\n")
+    return folder / "street.toml", folder / "street.csv"

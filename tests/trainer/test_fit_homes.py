@@ -9,36 +9,7 @@ import pytest
 from export.run_folder import read_run
 from trainer.__main__ import main
 
-METERS = """
-site = "street"
-time_zone = "Europe/Berlin"
-step = 1800
-table_clock = "utc"
-targets = [{targets}]
-{sensors}
-[[sensors]]
-name = "outdoor"
-role = "outdoor_temperature"
-column = "outdoor"
-"""
 TINY = ["--epochs", "1", "--units", "3", "--batch-size", "32", "--no-jit", "--days", "0.5", "--augment", "3", "--tracking-uri", "off"]
-
-
-@pytest.fixture(scope="module")
-def street(small_series, tmp_path_factory):
-    """Paths of a house.toml and a CSV of four half-hourly meters, and the table's rows."""
-    folder = tmp_path_factory.mktemp("street")
-    names = [f"home{i}" for i in range(4)]
-    targets = ", ".join(f'{{ name = "{name}", sensor = "{name}" }}' for name in names)
-    sensors = "".join(f'[[sensors]]\nname = "{name}"\nrole = "energy"\ncolumn = "{name}"\n' for name in names)
-    (folder / "street.toml").write_text(METERS.format(targets=targets, sensors=sensors))
-    half = small_series.resample(1800)
-    rng = np.random.default_rng(1)
-    use = half.values[:, :1] * (0.5 + np.arange(4)) * rng.gamma(3, 1 / 3, (len(half), 4))
-    times = np.datetime_as_string(half.times.astype("datetime64[s]"))
-    rows = [",".join([t, *(f"{v:.2f}" for v in e), f"{o:.1f}"]) for t, e, o in zip(times, use, half.values[:, 2], strict=True)]
-    (folder / "street.csv").write_text("\n".join(["time," + ",".join(names) + ",outdoor", *rows]) + "\n")
-    return folder / "street.toml", folder / "street.csv"
 
 
 @pytest.fixture

@@ -193,3 +193,47 @@ def test_nothing_known_says_so(small_house):
     builder = FeatureBuilder(plan_for("base", small_house, "energy"), series, target="meter", zone=small_house.zone)
     with pytest.raises(DataError, match="no value of 'meter' is known: give rows of the last 7 days"):
         end_of_known(builder, "meter")
+
+
+@pytest.fixture(scope="module")
+def of_any_house(run_folder):
+    """The same network as one over many homes: without a house of its own."""
+    from types import SimpleNamespace
+
+    from trainer.pyfunc import HouseForecaster
+
+    forecaster = HouseForecaster()
+    forecaster.load_context(SimpleNamespace(artifacts={name: str(run_folder / name) for name in ("model.keras", "run.json")}))
+    return forecaster
+
+
+def readings(series, names):
+    """The cells of one home's row."""
+    columns = [(name, np.flatnonzero(np.isfinite(series.column(name)))) for name in names]
+    return {
+        "time": np.concatenate([series.times[rows] for _, rows in columns]),
+        "sensor": np.concatenate([np.full(len(rows), name) for name, rows in columns]),
+        "value": np.concatenate([series.column(name)[rows] for name, rows in columns]),
+    }
+
+
+def test_a_model_over_many_homes_forecasts_each_and_says_what_is_wrong_with_one(of_any_house, small_run, small_house, small_series, run_folder):
+    toml = small_run[0].read_text()
+    part = small_series.between(small_series.start, small_series.start + 70 * 86_400)
+    good = {"house": toml, **readings(part, ("living", "meter"))}
+    other_clock = {**good, "house": toml.replace("Europe/Berlin", "Asia/Tokyo").replace('name = "energy"', 'name = "use"')}
+    strange = {"house": toml, "time": [1800], "sensor": ["meter"], "value": [1.0]}
+    short = {"house": toml, **readings(part.between(part.end - 86_400, part.end), ("meter",))}
+    homes = [good, other_clock, strange, short, {**good, "house": "site ="}, {**good, "sensor": ["x"] * len(good["time"])}]
+    answers = of_any_house.predict(None, pd.DataFrame(homes))
+    quantiles, mean = expected(run_folder, small_house, small_series, part.end)
+    assert answers["mean"].iloc[0] == pytest.approx(mean, rel=1e-5)
+    assert answers["p90"].iloc[0] == pytest.approx(quantiles[:, 8], rel=1e-5)
+    assert answers["time"].iloc[1][0].endswith("+09:00")
+    assert [len(cells) for cells in answers["mean"]] == [24, 24, 0, 0, 0, 0]
+    said = answers["problem"].tolist()
+    assert said[:2] == ["", ""]
+    for text, expected_text in zip(
+        said[2:], ["between its steps of 3600 s", "known for 14%", "house.toml", "no readings of the sensors"], strict=True
+    ):
+        assert expected_text in text
