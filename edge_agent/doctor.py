@@ -19,7 +19,7 @@ from edge_agent.contract.units import unit_named
 from edge_agent.contract.weather import WeatherForecast
 from edge_agent.history import History
 from edge_agent.mqtt import BrokerLink, Message
-from edge_agent.reading import Reading
+from edge_agent.reading import POWER, Reading
 from edge_agent.weather import WeatherDecoder
 from edge_agent.zigbee import Decoder
 
@@ -93,7 +93,8 @@ def note(seen: Seen, decoder: Decoder, message: Message) -> None:
     readings = decoder.decode(message.topic, message.payload, received_at=message.received_at, retained=message.retained)
     seen.messages[message.topic] = seen.messages.get(message.topic, 0) + 1
     for reading in readings:
-        seen.readings[reading.sensor] = reading
+        if not reading.sensor.endswith(POWER):
+            seen.readings[reading.sensor] = reading
         if reading.time != message.received_at:
             seen.timed_topics.add(message.topic)
 

@@ -48,7 +48,7 @@ class Health:
         """Take note of who is alive; a snapshot of unknown age proves nothing."""
         for reading in readings:
             last = self._last_seen.get(reading.sensor)
-            if not reading.retained and (last is None or reading.time > last):
+            if not reading.retained and reading.sensor in self._last_seen and (last is None or reading.time > last):
                 self._last_seen[reading.sensor] = reading.time
 
     def forecast_done(self, forecast: Forecast) -> None:

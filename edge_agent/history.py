@@ -18,7 +18,7 @@ from edge_agent.contract.errors import ConfigError, CorruptError
 from edge_agent.contract.schema import Feature, HouseSpec
 from edge_agent.contract.series import Series
 from edge_agent.database import Database
-from edge_agent.meter import Repair
+from edge_agent.meter import Repair, Revision
 from edge_agent.reading import Reading
 from edge_agent.rescue import finish, set_aside
 from edge_agent.steps import ClosedStep
@@ -53,8 +53,16 @@ CREATE TABLE issued (target TEXT NOT NULL, model TEXT NOT NULL, role TEXT NOT NU
 _WEATHER: Final = """
 CREATE TABLE weather (role TEXT NOT NULL, issued_at REAL NOT NULL, times BLOB NOT NULL, forecast BLOB NOT NULL, PRIMARY KEY (role, issued_at));
 """
-_SCHEMAS: Final = (_READINGS, _ISSUED, _WEATHER)
+_REVISIONS: Final = """
+CREATE TABLE revisions (time INTEGER NOT NULL, sensor INTEGER NOT NULL REFERENCES sensors, was REAL, PRIMARY KEY (time, sensor)) WITHOUT ROWID;
+CREATE VIEW revisions_utc AS SELECT name, datetime(r.time, 'unixepoch') AS utc, was, value, unit FROM revisions AS r
+  JOIN sensors ON r.sensor = id LEFT JOIN steps ON steps.sensor = id AND steps.time = r.time;
+"""
+_SCHEMAS: Final = (_READINGS, _ISSUED, _WEATHER, _REVISIONS)
 """The first makes an empty file; each further one brings a file to the next version."""
+_REVISE: Final = """
+INSERT INTO steps VALUES (?, ?, ?, 0) ON CONFLICT (sensor, time) DO UPDATE SET value = excluded.value, imported = 0
+"""
 _INSERT_MEASURED: Final = """
 INSERT INTO steps VALUES (?, ?, ?, 0) ON CONFLICT (sensor, time) DO UPDATE SET value = excluded.value, imported = 0 WHERE imported = 1
 """
@@ -177,19 +185,30 @@ class History:
     def close_steps(self, closed: Iterable[ClosedStep], state: Mapping[str, Any]) -> None:
         """Store `closed` with their repairs, the step builder's `state` after them and the buffered readings: all of it or nothing.
 
-        On the disk when this returns. A step measured before is never changed, one imported is.
+        On the disk when this returns. A step measured before is changed by its revision alone, which remembers what it was; one imported is replaced.
         """
         closed = list(closed)
         with self.transaction():
             self._write_readings()
             rows = [(self._id(name), step.time, value) for step in closed for name, value in step.values.items() if np.isfinite(value)]
             self._db.executemany(_INSERT_MEASURED, rows)
+            for revision in (revision for step in closed for revision in step.revisions):
+                self._revise(revision)
             repairs = [repair for step in closed for repair in step.repairs]
             self._db.executemany("INSERT INTO repairs VALUES (?, ?, ?, ?)", [(r.time, self._id(r.sensor), r.what, r.value) for r in repairs])
             self._put(BUILDER, state)
             if closed:
                 self._put("last_closed", closed[-1].time)
         self._buffer.clear()
+
+    def _revise(self, revision: Revision) -> None:
+        key = self._id(revision.sensor), revision.time
+        was = revision.was if np.isfinite(revision.was) else None
+        self._db.execute("INSERT OR IGNORE INTO revisions (sensor, time, was) VALUES (?, ?, ?)", (*key, was))
+        if np.isfinite(revision.value):
+            self._db.execute(_REVISE, (*key, revision.value))
+        else:
+            self._db.execute("DELETE FROM steps WHERE sensor = ? AND time = ? AND imported = 0", key)
 
     def import_series(self, series: Series) -> int:
         """Store the known values of `series` from elsewhere where nothing is stored yet; returns how many were."""
@@ -262,6 +281,17 @@ class History:
         """Repairs of `since` (unix s) and later, oldest first."""
         query = "SELECT time, name, what, value FROM repairs JOIN sensors ON sensor = id WHERE time >= ? ORDER BY time"
         return [Repair(*row) for row in self.rows(query, since)]
+
+    def revisions(self, since: float) -> list[Revision]:
+        """Revisions of steps of `since` (unix s) and later, oldest first."""
+        query = (
+            "SELECT r.time, name, value, was FROM revisions AS r JOIN sensors ON r.sensor = id"
+            " LEFT JOIN steps ON steps.sensor = id AND steps.time = r.time WHERE r.time >= ? ORDER BY r.time, r.sensor"
+        )
+        nan = float("nan")
+        return [
+            Revision(time, name, nan if value is None else value, nan if was is None else was) for time, name, value, was in self.rows(query, since)
+        ]
 
     def forecasts(self, target: str, since: int) -> list[StoredForecast]:
         """Forecasts of `target` with an origin of `since` (unix s) and later, oldest first."""

@@ -1,6 +1,7 @@
-"""Energy of each step from what meters send: a cumulative counter, the power now, or the energy of an interval. Pure logic, no clock.
+"""Values of each step from what sensors send: states and power that hold, or the energy of an interval. Pure logic, no clock.
 
-Every meter takes readings with `add` and gives the steps one after the other with `close`; `state` and `restore` carry it over a restart.
+Every meter takes readings with `add` and gives the steps one after the other with `close`; `state` and `restore` carry it over a restart. What a
+meter learns of a closed step afterwards it tells as a revision, once a step.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import fsum, inf, nan
-from typing import Any, Final, NamedTuple
+from math import fsum, inf, isnan, nan
+from typing import Any, Final
 
 import numpy as np
 
+from edge_agent.cadence import Cadence
 from edge_agent.contract.series import time_weighted_means
 
 MAX_READINGS: Final = 20_000
@@ -33,235 +35,35 @@ class Repair:
     start    the first reading ever: a starting point
     gap      silence longer than the hold time
     reset    the counter went back, and stayed there
-    jump     the counter rose by more than the highest valid power allows, and stayed there
+    jump     the counter rose by more than the highest valid power, or the power readings, allow, and stayed there
+    scale    the counter counts in a thousandfold or a thousandth from here on, and is read so
+    stuck    the counter stands still while power readings go on, which are counted instead; or, with a value, it moves again
+    power    the step's energy was taken from power readings, because the counter did not tell it
     outlier  one reading that the next one contradicted, ignored
     range    the energy of a step is outside the valid range
     """
     value: float
-    """Change of the counter that no step holds, Wh (`outlier`: that was ignored; `range`: the energy of the step)."""
+    """Change of the counter that no step holds, Wh; less than nothing where a step holds what the counter does not.
 
-
-class _Point(NamedTuple):
-    time: float
-    value: float
-    broken: bool
-    """The energy between the point before and this one is unknown."""
-
-
-class CounterMeter:
-    """Turns a cumulative counter into the energy of each step.
-
-    The energy of a step is the counter at its end less the counter at its start. The counter at an edge is the last reading at or before it, or
-    lies on the line to the reading after it when that is already known. So the energies of consecutive known steps add up to what the counter
-    rose by, whenever its readings came. Where the counter cannot be believed, the steps are unknown and a repair says how much no step holds:
-    energies of the known steps + values of the repairs (without outliers) = the counter now - the counter at first.
-
-    A reading that contradicts the one before it is believed once a later one confirms it. Plugs repeat old values when Zigbee2MQTT starts
-    (zigbee2mqtt#9755, #11115), and every message repeats the cached value, so the same value again confirms only a step's length later.
+    (`outlier`: the change that was ignored; `range`: the energy of the step.)
     """
 
-    def __init__(self, sensor: str, *, step_s: int, hold_s: float, low_w: float, high_w: float) -> None:
-        """Begin without a reading.
 
-        Args:
-            sensor: name to put into repairs.
-            step_s: the step in s.
-            hold_s: the longest silence through which the counter is taken to go on.
-            low_w: least valid mean power in W; a counter may run backwards only when it is negative.
-            high_w: greatest valid mean power in W.
-        """
-        self.sensor, self.step_s, self.hold_s = sensor, step_s, hold_s
-        self.low_w, self.high_w = min(low_w, 0.0), high_w
-        self.repairs: list[Repair] = []
-        self._points: list[_Point] = []
-        self._changed_at = -inf
-        """When the counter was first seen at its present value: energy may have gathered since then."""
-        self._doubted: tuple[float, float] | None = None
-        """A reading (time, value) that waits for confirmation."""
-        self._breaks: list[tuple[float, str]] = []
-        """Points with unknown energy before them, and why, that no repair has reported yet."""
-        self._assigned = nan
-        """The counter up to which all energy is in a step or in a repair."""
-        self._intact = False
-        """`_assigned` is the counter at the start of the open step."""
-        self._open_from = -inf
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What became known of a step after it was closed."""
 
-    def add(self, time: float, value: float) -> bool:
-        """Take a reading (unix s, Wh); False when it is older than what is known and adds nothing."""
-        if not self._points:
-            self._begin(time, value)
-        elif time <= self._points[-1].time:
-            return self._insert(time, value)
-        elif self._doubted is not None and time <= self._doubted[0]:
-            return self._doubted == (time, value)
-        elif self._is_plausible(self._points[-1], value, time - self._changed_at):
-            if self._doubted is not None:
-                self._ignore_doubted()
-            self._append(time, value)
-        else:
-            self._doubt(time, value)
-        return True
-
-    def close(self, start: int, end: int) -> float:
-        """Energy in Wh of the step [start, end) after the ones closed before; NaN unknown."""
-        before: float | None = self._assigned if self._intact else self._level(start)
-        if before is not None and not self._intact:
-            self._write_off(before, start)
-        after = self._level(end)
-        energy = nan
-        if after is None:
-            pass
-        elif before is None or any(start < time <= end for time, _ in self._breaks):
-            self._write_off(after, end)
-        else:
-            # A late reading may bend the line below an edge that is already assigned; the next steps make up for it.
-            after = max(after, before) if self.low_w >= 0 else after
-            energy, self._assigned = after - before, after
-        self._intact, self._open_from = after is not None, end
-        del self._points[: max(bisect_right(self._points, float(end), key=_time_of) - 1, 0)]
-        return energy
-
-    def _begin(self, time: float, value: float) -> None:
-        self._points = [_Point(time, value, broken=True)]
-        self._breaks = [(time, "start")]
-        self._assigned, self._changed_at = value, time
-
-    def _insert(self, time: float, value: float) -> bool:
-        """Take a reading that is older than the newest one, where it fits between its neighbours."""
-        at = bisect_left(self._points, time, key=_time_of)
-        after = self._points[at]
-        if at == 0:
-            return self._begin_earlier(time, value)
-        if not self._is_plausible(self._points[at - 1], value):
-            return value == after.value and time == after.time
-        if time == after.time:  # two messages in the second that ISO_8601_local resolves: the counter ends at the higher one
-            if at == len(self._points) - 1 and value > after.value:
-                self._points[at] = after._replace(value=value)
-            return True
-        if after.broken or not self._is_plausible(_Point(time, value, broken=False), after.value):
-            return False
-        self._points.insert(at, _Point(time, value, broken=False))
-        if value == self._points[-1].value:
-            self._changed_at = min(self._changed_at, time)
-        return True
-
-    def _begin_earlier(self, time: float, value: float) -> bool:
-        """The reading thought to be the first was the second."""
-        first = self._points[0]
-        if time == first.time and value == first.value:
-            return True
-        if self._breaks[:1] != [(first.time, "start")] or time == first.time or not self._is_plausible(_Point(time, value, broken=True), first.value):
-            return False
-        self._breaks[0] = (time, "start")
-        self._points[:1] = [_Point(time, value, broken=True), first._replace(broken=False)]
-        self._assigned = value
-        return True
-
-    def _is_plausible(self, before: _Point, value: float, elapsed_s: float = 0.0) -> bool:
-        """Whether the counter can have gone from `before` to `value`; coarse counters make it wait a step's length."""
-        hours = max(elapsed_s, self.step_s) / SECONDS_PER_HOUR
-        return self.low_w * hours <= value - before.value <= self.high_w * hours
-
-    def _doubt(self, time: float, value: float) -> None:
-        """`value` contradicts the last point: believe it when it confirms the doubted reading before it, else doubt it."""
-        if self._doubted is not None:
-            since, doubted = self._doubted
-            if value == doubted and time - since < self.step_s:
-                return
-            if self._is_plausible(_Point(since, doubted, broken=True), value, time - since):
-                self._break(since, doubted, "reset" if doubted < self._points[-1].value else "jump")
-                self._doubted = None
-                self._append(time, value)
-                return
-            self._ignore_doubted()
-        self._doubted = (time, value)
-
-    def _ignore_doubted(self) -> None:
-        assert self._doubted is not None
-        time, value = self._doubted
-        self._doubted = None
-        self.repairs.append(Repair(time, self.sensor, "outlier", value - self._points[-1].value))
-
-    def _append(self, time: float, value: float) -> None:
-        newest = self._points[-1]
-        if time - newest.time > self.hold_s:
-            self._break(time, value, "gap")
-            return
-        if value != newest.value:
-            self._changed_at = time
-        # Only the first and the last reading of a step bear on its edges.
-        if len(self._points) > 1 and self._step(self._points[-2].time) == self._step(time):
-            self._points.pop()
-        self._points.append(_Point(time, value, broken=False))
-
-    def _break(self, time: float, value: float, why: str) -> None:
-        self._points.append(_Point(time, value, broken=True))
-        self._breaks.append((time, why))
-        self._changed_at = time
-        if self._intact and time <= self._open_from:
-            self._intact = False
-
-    def _step(self, time: float) -> float:
-        """Number of the step in (start, end] that `time` lies in."""
-        return -(-time // self.step_s)
-
-    def _level(self, time: float) -> float | None:
-        """The counter at `time`; None when it is not known."""
-        after = bisect_right(self._points, time, key=_time_of)
-        if after == 0:
-            return None
-        last = self._points[after - 1]
-        if last.time == time:
-            return last.value
-        if after == len(self._points):
-            return last.value if time - last.time <= self.hold_s else None
-        following = self._points[after]
-        if following.broken:
-            return None
-        return last.value + (following.value - last.value) * ((time - last.time) / (following.time - last.time))
-
-    def _write_off(self, level: float, time: float) -> None:
-        """Report what the counter did up to `time` without its energy going into a step."""
-        told = [(at, why) for at, why in self._breaks if at <= time]
-        self._breaks = self._breaks[len(told) :]
-        value, self._assigned = level - self._assigned, level
-        whys = list(dict.fromkeys(why for _, why in told))
-        if told and (value != 0 or whys != ["start"]):
-            self.repairs.append(Repair(told[0][0], self.sensor, "+".join(whys), value))
-
-    def known_from(self, time: float) -> float:
-        """The first moment from `time` on at which anything can be known; inf when nothing is in sight."""
-        return _first_known([point.time for point in self._points], time, self.hold_s)
-
-    def state(self) -> dict[str, Any]:
-        """What `restore` needs, as JSON."""
-        if not self._points:
-            return {}
-        return {
-            "points": [list(point) for point in self._points],
-            "changed_at": self._changed_at,
-            "doubted": self._doubted,
-            "breaks": self._breaks,
-            "assigned": self._assigned,
-            "intact": self._intact,
-        }
-
-    def restore(self, state: Mapping[str, Any], *, open_from: float) -> None:
-        """Go on from `state` with the step that starts at `open_from`; readings added again change nothing."""
-        self._open_from = open_from
-        if "points" not in state:
-            return
-        self._points = [_Point(time, value, broken) for time, value, broken in state["points"]]
-        self._changed_at, self._assigned, self._intact = state["changed_at"], state["assigned"], state["intact"]
-        self._doubted = None if state["doubted"] is None else (state["doubted"][0], state["doubted"][1])
-        self._breaks = [(time, why) for time, why in state["breaks"]]
+    time: int
+    """Start of the step, unix s."""
+    sensor: str
+    value: float
+    """NaN: it turned out to be unknown."""
+    was: float
+    """As it was closed, NaN unknown."""
 
 
-def _time_of(point: _Point) -> float:
-    return point.time
-
-
-def _first_known(times: list[float], time: float, hold_s: float) -> float:
+def first_known(times: list[float], time: float, hold_s: float) -> float:
+    """The first moment from `time` on at which one of `times`, ascending, holds; inf when none does."""
     after = bisect_right(times, time)
     if after and time - times[after - 1] <= hold_s:
         return time
@@ -269,84 +71,154 @@ def _first_known(times: list[float], time: float, hold_s: float) -> float:
 
 
 class HeldMeter:
-    """Time-weighted mean over each step of readings that hold until the next one, times a scale: states, and power turned into energy."""
+    """Time-weighted mean over each step of readings that hold until the next one, times a scale: states, and power turned into energy.
 
-    def __init__(self, *, hold_s: float, scale: float = 1.0) -> None:
-        """Begin without a reading; a reading holds at most `hold_s`; `scale` turns the mean into the value of a step (W into Wh)."""
-        self.hold_s, self.scale = hold_s, scale
+    A step that was unknown is filled when readings of its time come late, within the hold time.
+    """
+
+    def __init__(self, sensor: str, *, step_s: int, hold_s: float, scale: float = 1.0, is_power: bool = False) -> None:
+        """Begin without a reading.
+
+        Args:
+            sensor: name to put into revisions.
+            step_s: the step in s.
+            hold_s: how long a reading holds at most.
+            scale: turns the mean into the value of a step (W into Wh).
+            is_power: a reading holds no longer than some of the sensor's usual intervals: a kettle must not boil on when its plug dies.
+        """
+        self.sensor, self.step_s, self.hold_s, self.scale = sensor, step_s, hold_s, scale
         self.repairs: list[Repair] = []
+        self.revisions: list[Revision] = []
+        self._cadence = Cadence(longest_s=hold_s) if is_power else None
         self._times: list[float] = []
         self._values: list[float] = []
+        self._unknown: list[int] = []
+        """Starts of steps closed as unknown that late readings may still fill."""
         self._open_from = -inf
 
     def add(self, time: float, value: float) -> bool:
-        """Take a reading; False when it is older than the one that holds at the start of the open step, or one too many."""
+        """Take a reading; False when it is older than the one that holds at the start of the first step not known yet, or one too many."""
         at = bisect_left(self._times, time)
         if at < len(self._times) and self._times[at] == time:
             self._values[at] = value
-        elif (at == 0 and self._times and self._times[0] <= self._open_from) or len(self._times) >= MAX_READINGS:
+        elif (at < len(self._times) and self._times[at] <= self._wanted_from) or len(self._times) >= MAX_READINGS:
             return False
         else:
             self._times.insert(at, time)
             self._values.insert(at, value)
+        if self._cadence is not None:
+            self._cadence.add(time)
         return True
+
+    @property
+    def _wanted_from(self) -> float:
+        return self._unknown[0] if self._unknown else self._open_from
 
     def close(self, start: int, end: int) -> float:
         """Value of the step [start, end); NaN when readings cover less than half of it."""
+        self._fill(end)
         value = self._mean(start, end) * self.scale
+        if isnan(value):
+            self._unknown.append(start)
         self._open_from = end
-        past = max(bisect_right(self._times, end) - 1, 0)
+        past = max(bisect_right(self._times, self._wanted_from) - 1, 0)
         del self._times[:past], self._values[:past]
         return value
 
+    def _fill(self, now: int) -> None:
+        """Look again at the steps that were unknown."""
+        waiting, self._unknown = self._unknown, []
+        for start in waiting:
+            value = self._mean(start, start + self.step_s) * self.scale
+            if not isnan(value):
+                self.revisions.append(Revision(start, self.sensor, value, nan))
+            elif now - start < self.hold_s:
+                self._unknown.append(start)
+
+    @property
+    def _holds_s(self) -> float:
+        return self.hold_s if self._cadence is None else self._cadence.patience_s(at_least=self.step_s, at_most=self.hold_s)
+
     def _mean(self, start: int, end: int) -> float:
-        after = bisect_right(self._times, start)
-        if after and bisect_left(self._times, end) == after and end - self._times[after - 1] <= self.hold_s:
+        if not self._times:
+            return nan
+        after, holds_s = bisect_right(self._times, start), self._holds_s
+        if after and bisect_left(self._times, end) == after and end - self._times[after - 1] <= holds_s:
             return self._values[after - 1]  # one reading holds throughout: when recorded months fly by, nearly always
         times, values = np.array(self._times), np.array(self._values)
-        return float(time_weighted_means(times, values, start=start, step_s=end - start, n_steps=1, hold_s=self.hold_s)[0])
+        return float(time_weighted_means(times, values, start=start, step_s=end - start, n_steps=1, hold_s=holds_s)[0])
 
     def known_from(self, time: float) -> float:
         """The first moment from `time` on at which anything can be known; inf when nothing is in sight."""
-        return _first_known(self._times, time, self.hold_s)
+        return first_known(self._times, time, self.hold_s)
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs, as JSON."""
-        return {"times": self._times, "values": self._values} if self._times else {}
+        if not self._times:
+            return {}
+        cadence = None if self._cadence is None else self._cadence.state()
+        return {"times": self._times, "values": self._values, "unknown": self._unknown, "cadence": cadence}
 
     def restore(self, state: Mapping[str, Any], *, open_from: float) -> None:
         """Go on from `state` with the step that starts at `open_from`."""
         self._open_from = open_from
-        self._times, self._values = list(state.get("times", ())), list(state.get("values", ()))
+        self._times, self._values, self._unknown = list(state.get("times", ())), list(state.get("values", ())), list(state.get("unknown", ()))
+        if self._cadence is not None and state.get("cadence"):
+            self._cadence.restore(state["cadence"])
 
 
 class IntervalMeter:
     """Adds up messages that each carry the energy since the message before.
 
-    A message is sent when its interval is over, so those in (start + grace, end + grace] belong to the step [start, end).
+    A message is sent when its interval is over, so those in (start + grace, end + grace] belong to the step [start, end). A step for which nothing
+    came is filled when its messages come late, within the hold time.
     """
 
-    def __init__(self, sensor: str, *, grace_s: float, low_w: float, high_w: float) -> None:
+    def __init__(self, sensor: str, *, step_s: int, grace_s: float, hold_s: float, low_w: float, high_w: float) -> None:
         """Begin without a reading; `low_w` and `high_w` bound the mean power of a step in W."""
-        self.sensor, self.grace_s, self.low_w, self.high_w = sensor, grace_s, low_w, high_w
+        self.sensor, self.step_s, self.grace_s, self.hold_s, self.low_w, self.high_w = sensor, step_s, grace_s, hold_s, low_w, high_w
         self.repairs: list[Repair] = []
+        self.revisions: list[Revision] = []
         self._readings: dict[float, float] = {}
+        self._unknown: list[int] = []
+        """Starts of steps closed as unknown that late messages may still fill."""
         self._open_from = -inf
 
     def add(self, time: float, value: float) -> bool:
-        """Take a reading (unix s, Wh); False when its step is closed, or it is one too many. A second one with the same time replaces the first."""
-        if time <= self._open_from + self.grace_s or len(self._readings) >= MAX_READINGS:
+        """Take a reading (unix s, Wh); False when its step is known, or it is one too many. A second one with the same time replaces the first."""
+        is_wanted = time > self._open_from + self.grace_s or any(start < time - self.grace_s <= start + self.step_s for start in self._unknown)
+        if not is_wanted or len(self._readings) >= MAX_READINGS:
             return False
         self._readings[time] = value
         return True
 
     def close(self, start: int, end: int) -> float:
         """Energy in Wh of the step [start, end); NaN when there was no message, or their sum is not valid."""
+        waiting, self._unknown = self._unknown, []
+        for earlier in waiting:
+            self._fill(earlier, now=end)
         self._open_from = end
-        mine = sorted(time for time in self._readings if time <= end + self.grace_s)
-        values = [value for time, value in ((time, self._readings.pop(time)) for time in mine) if time > start + self.grace_s]
+        energy = self._sum(start, end)
+        for time in [time for time in self._readings if time <= start + self.grace_s]:
+            del self._readings[time]
+        if energy is None:
+            self._unknown.append(start)
+        return nan if energy is None else energy
+
+    def _fill(self, start: int, *, now: int) -> None:
+        """Look again at a step for which nothing had come."""
+        energy = self._sum(start, start + self.step_s)
+        if energy is not None and not isnan(energy):
+            self.revisions.append(Revision(start, self.sensor, energy, nan))
+        elif energy is None and now - start < self.hold_s:
+            self._unknown.append(start)
+
+    def _sum(self, start: int, end: int) -> float | None:
+        """Energy of the messages that belong to a step, NaN where it is not valid; None when there are none."""
+        mine = sorted(time for time in self._readings if start + self.grace_s < time <= end + self.grace_s)
+        values = [self._readings.pop(time) for time in mine]
         if not values:
-            return nan
+            return None
         energy = fsum(values)
         if self.low_w <= energy * SECONDS_PER_HOUR / (end - start) <= self.high_w:
             return energy
@@ -359,9 +231,11 @@ class IntervalMeter:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs, as JSON."""
-        return {"readings": [list(reading) for reading in self._readings.items()]} if self._readings else {}
+        return (
+            {"readings": [list(reading) for reading in self._readings.items()], "unknown": self._unknown} if self._readings or self._unknown else {}
+        )
 
     def restore(self, state: Mapping[str, Any], *, open_from: float) -> None:
         """Go on from `state` with the step that starts at `open_from`."""
         self._open_from = open_from
-        self._readings = dict(state.get("readings", ()))
+        self._readings, self._unknown = dict(state.get("readings", ())), list(state.get("unknown", ()))

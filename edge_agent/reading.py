@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+POWER: Final = ":power"
+"""Ends the name of a counter's second reading, the power of the same device in W."""
 
 
 @dataclass(frozen=True, slots=True)

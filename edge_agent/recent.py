@@ -61,6 +61,12 @@ class RecentSteps:
             self._values[row, column] = values.get(name, np.nan)
         self._n = row + 1
 
+    def revise(self, time: int, name: str, value: float) -> None:
+        """Change one value of a step that is kept; of another sensor or an older step, nothing."""
+        row = (time - self._start) // self.step_s
+        if name in self._column and 0 <= row < self._n:
+            self._values[row, self._column[name]] = value
+
     def _move(self, row: int) -> int:
         """Make room for `row`; returns its new place."""
         shift = row + 1 - self._keep

@@ -142,7 +142,9 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str, re
     """Copy the rows of `table` that can be read and make sense; returns how many."""
     columns = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
     sensors = [number for (number,) in target.execute("SELECT id FROM sensors")]
-    pieces = _Pieces(source, table, columns, sensors=sensors, damaged=lambda: rescue.damaged.add(table))
+    (sql,) = target.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    key = "time" if "WITHOUT ROWID" in sql else "rowid"
+    pieces = _Pieces(source, table, columns, key=key, sensors=sensors, damaged=lambda: rescue.damaged.add(table))
     insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608  own names
     before = target.total_changes
     for rows in pieces.all():
@@ -172,15 +174,17 @@ def _is_json(text: Any) -> bool:
 
 def _drop_orphans(target: sqlite3.Connection) -> None:
     """Rows of sensors whose name is lost belong to nobody."""
-    for table in ("steps", "readings", "repairs"):
+    for table in ("steps", "readings", "repairs", "revisions"):
         target.execute(f"DELETE FROM {table} WHERE sensor NOT IN (SELECT id FROM sensors)")  # noqa: S608  own names
 
 
 class _Pieces:
     """The rows of one table in pieces that can be read, past those that cannot."""
 
-    def __init__(self, source: sqlite3.Connection, table: str, columns: Iterable[str], *, sensors: Iterable[int], damaged: Callable[[], Any]) -> None:
-        self.source, self.table, self.sensors, self.damaged = source, table, sensors, damaged
+    def __init__(
+        self, source: sqlite3.Connection, table: str, columns: Iterable[str], *, key: str, sensors: Iterable[int], damaged: Callable[[], Any]
+    ) -> None:
+        self.source, self.table, self.key, self.sensors, self.damaged = source, table, key, sensors, damaged
         self.columns = ", ".join(columns)
 
     def all(self) -> Iterator[list[Row]]:
@@ -196,7 +200,7 @@ class _Pieces:
             for sensor in self.sensors:
                 yield from self._along("time", f"sensor = {sensor} AND ")
         else:
-            yield from self._along("time" if self.table == "readings" else "rowid", "")
+            yield from self._along(self.key, "")
 
     def _one_by_one(self, order: str) -> Iterator[list[Row]]:
         """Until the first row that cannot be read."""

@@ -55,6 +55,7 @@ class Retention:
             ("readings", "time", limits.readings_s),
             ("steps", "time", limits.steps_s),
             ("repairs", "time", limits.steps_s),
+            ("revisions", "time", limits.issued_s),
             ("forecasts", "origin", limits.forecasts_s),
             ("issued", "origin", limits.issued_s),
             ("weather", "issued_at", limits.weather_s),
@@ -72,7 +73,7 @@ class Retention:
         """Forget the oldest rows of `table` from before unix s `before`, `ROWS` at most; whether there were any."""
         if table == "steps":
             return any(self._delete("steps", "sensor = ? AND time", before, sensor) for (sensor,) in self.history.rows("SELECT id FROM sensors"))
-        if table in ("readings", "repairs"):
+        if table in ("readings", "repairs", "revisions"):
             return self._delete(table, time, before)
         # no index by time, but rows were written in its order
         oldest = f"SELECT rowid FROM (SELECT rowid, {time} FROM {table} ORDER BY rowid LIMIT {ROWS // 10}) WHERE {time} < ?"  # noqa: S608

@@ -226,6 +226,8 @@ class Service:
             due = [closed[-1].time] if due else []  # of several that are overdue, the newest is enough
         for step in closed:
             self.recent.append(step.time, step.values)
+            for revision in step.revisions:
+                self.recent.revise(revision.time, revision.sensor, revision.value)
             if step.time in due:
                 self._forecast_all(self.recent.end)
         if closed:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from edge_agent.contract.errors import ConfigError
 from edge_agent.contract.schema import HouseSpec, Sensor
-from edge_agent.meter import SECONDS_PER_HOUR, CounterMeter, HeldMeter, IntervalMeter, Repair
-from edge_agent.reading import Reading
+from edge_agent.counter import CounterMeter
+from edge_agent.meter import SECONDS_PER_HOUR, HeldMeter, IntervalMeter, Repair, Revision
+from edge_agent.reading import POWER, Reading
+
+T = TypeVar("T")
 
 CATCH_UP_S: Final = 7 * 86_400
 """Steps further back than this are closed only where a sensor can know something: a board without a clock battery starts in 1970."""
@@ -18,19 +21,22 @@ CATCH_UP_S: Final = 7 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class ClosedStep:
-    """What the house's sensors were in one step; never changed afterwards."""
+    """What the house's sensors were in one step, as far as is known when it closes; a later one may revise it once."""
 
     time: int
     """Start of the step, unix s."""
     values: dict[str, float]
     """By sensor (those with a topic): the role's canonical unit, energy in Wh; NaN unknown."""
     repairs: tuple[Repair, ...]
+    revisions: tuple[Revision, ...] = ()
+    """Of earlier steps."""
 
 
 class Meter(Protocol):
     """Turns the readings of one sensor into the values of its steps. It takes nothing from the state of another kind of meter."""
 
     repairs: list[Repair]
+    revisions: list[Revision]
 
     def add(self, time: float, value: float) -> bool: ...
     def close(self, start: int, end: int) -> float: ...
@@ -41,12 +47,13 @@ class Meter(Protocol):
 
 def meter_for(sensor: Sensor, *, step_s: int, grace_s: float) -> Meter:
     """The meter for what `sensor` sends."""
+    range_w = {"low_w": sensor.low, "high_w": sensor.high}
     if sensor.topic_form == "counter":
-        return CounterMeter(sensor.name, step_s=step_s, hold_s=sensor.hold_s, low_w=sensor.low, high_w=sensor.high)
+        return CounterMeter(sensor.name, step_s=step_s, hold_s=sensor.hold_s, resolution_wh=sensor.resolution, **range_w)
     if sensor.topic_form == "interval":
-        return IntervalMeter(sensor.name, grace_s=grace_s, low_w=sensor.low, high_w=sensor.high)
-    scale = step_s / SECONDS_PER_HOUR if sensor.topic_form == "power" else 1.0
-    return HeldMeter(hold_s=sensor.hold_s, scale=scale)
+        return IntervalMeter(sensor.name, step_s=step_s, grace_s=grace_s, hold_s=sensor.hold_s, **range_w)
+    is_power = sensor.topic_form == "power"
+    return HeldMeter(sensor.name, step_s=step_s, hold_s=sensor.hold_s, scale=step_s / SECONDS_PER_HOUR if is_power else 1.0, is_power=is_power)
 
 
 class StepBuilder:
@@ -70,19 +77,23 @@ class StepBuilder:
         """Readings that went into no step, by (sensor, reason)."""
         self._meters = {s.name: meter_for(s, step_s=self.step_s, grace_s=grace_s) for s in house.sensors if s.topic is not None}
         self._repairs: list[Repair] = []
+        self._revisions: list[Revision] = []
 
     def add(self, reading: Reading) -> None:
         """Take a reading.
 
         One that cannot count is dropped and counted: a snapshot of unknown age, or one older than what its sensor sent before the open step.
         """
-        meter = self._meters.get(reading.sensor)
-        if meter is None:
-            self.dropped[reading.sensor, "not a sensor of this house"] += 1
+        name, is_power = reading.sensor.removesuffix(POWER), reading.sensor.endswith(POWER)
+        meter = self._meters.get(name)
+        if meter is None or (is_power and not isinstance(meter, CounterMeter)):
+            self.dropped[name, "not a sensor of this house"] += 1
         elif reading.retained:
-            self.dropped[reading.sensor, "snapshot of unknown age"] += 1
+            self.dropped[name, "snapshot of unknown age"] += 1
+        elif is_power and isinstance(meter, CounterMeter):
+            meter.add_power(reading.time, reading.value)
         elif not meter.add(reading.time, reading.value):
-            self.dropped[reading.sensor, "late"] += 1
+            self.dropped[name, "late"] += 1
 
     def close_until(self, now: float) -> list[ClosedStep]:
         """Every step that ended at least the grace time before `now` (unix s) and was not closed before, oldest first.
@@ -110,23 +121,18 @@ class StepBuilder:
         assert self.open_from is not None
         start, self.open_from = self.open_from, self.open_from + self.step_s
         values = {name: meter.close(start, self.open_from) for name, meter in self._meters.items()}
-        return ClosedStep(start, values, self._take_repairs())
-
-    def _take_repairs(self) -> tuple[Repair, ...]:
-        lists = [self._repairs, *(meter.repairs for meter in self._meters.values())]
-        repairs = tuple(repair for repairs in lists for repair in repairs)
-        for each in lists:
-            each.clear()
-        return repairs
+        repairs = _taken([self._repairs, *(meter.repairs for meter in self._meters.values())])
+        revisions = _taken([self._revisions, *(meter.revisions for meter in self._meters.values())])
+        return ClosedStep(start, values, repairs, revisions)
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on after a restart, as JSON. Save it together with the steps closed before it was taken."""
-        pending = [*self._repairs, *(repair for meter in self._meters.values() for repair in meter.repairs)]
+        repairs = [*self._repairs, *(repair for meter in self._meters.values() for repair in meter.repairs)]
         return {
             "step_s": self.step_s,
             "open_from": self.open_from,
             "meters": {name: meter.state() for name, meter in self._meters.items()},
-            "repairs": [astuple(repair) for repair in pending],
+            "repairs": [astuple(repair) for repair in repairs],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -146,3 +152,11 @@ class StepBuilder:
         self._repairs = [Repair(*repair) for repair in state["repairs"]]
         for name, meter in self._meters.items():
             meter.restore(state["meters"].get(name, {}), open_from=self.open_from)
+
+
+def _taken(lists: list[list[T]]) -> tuple[T, ...]:
+    """What the lists hold; they are empty afterwards."""
+    found = tuple(item for each in lists for item in each)
+    for each in lists:
+        each.clear()
+    return found

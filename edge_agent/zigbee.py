@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import isfinite
 from typing import Any, Final
 
 from edge_agent.contract.schema import HouseSpec, Sensor
 from edge_agent.contract.units import to_canonical
 from edge_agent.payload import LATEST, number_in, unix_s_in
-from edge_agent.reading import Reading
+from edge_agent.reading import POWER, Reading
 
 MAX_PAYLOAD: Final = 256 * 1024
 """Bytes; the largest device state seen is under 4 kB."""
@@ -43,12 +44,10 @@ class Decoder:
         self._sensors: dict[str, list[Sensor]] = {}
         self._attributes: dict[str, list[Sensor]] = {}
         self._json_topics: set[str] = set()
-        for sensor in house.sensors:
-            if sensor.topic is None:
-                continue
-            self._sensors.setdefault(sensor.topic, []).append(sensor)
+        for topic, sensor in _sources(house):
+            self._sensors.setdefault(topic, []).append(sensor)
             if sensor.field is not None:  # Zigbee2MQTT joins the keys of nested objects with "-" (`output: attribute`)
-                self._attributes.setdefault(f"{sensor.topic}/{sensor.field.replace('.', '-')}", []).append(sensor)
+                self._attributes.setdefault(f"{topic}/{sensor.field.replace('.', '-')}", []).append(sensor)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -168,6 +167,15 @@ class Decoder:
         self.is_bridge_online = state == "online"
         if self.is_bridge_online and not retained:
             self._bridge_online_at = received_at
+
+
+def _sources(house: HouseSpec) -> Iterator[tuple[str, Sensor]]:
+    """What is to be read, by topic: each sensor's value, and the power of the same device beside a counter."""
+    for sensor in house.sensors:
+        if sensor.topic is not None:
+            yield sensor.topic, sensor
+        if sensor.topic is not None and sensor.power_field is not None:
+            yield sensor.topic, replace(sensor, name=sensor.name + POWER, field=sensor.power_field, topic_form="power", topic_unit="W")
 
 
 def _field(message: Mapping[str, Any], path: str) -> Any:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from edge_agent.contract.errors import ConfigError, closest
 from edge_agent.contract.toml_table import TableReader
-from edge_agent.contract.units import unit_named
+from edge_agent.contract.units import to_canonical, unit_named
 
 Kind = Literal["energy", "state"]
 Form = Literal["interval", "counter", "power", "state"]
@@ -20,7 +20,21 @@ STEPS_S: Final = (300, 600, 900, 1800, 3600)
 FORMS: Final = ("interval", "counter", "power", "state")
 TABLE_CLOCKS: Final = ("local", "standard", "utc")
 HOUSE_KEYS: Final = ("site", "time_zone", "step", "table_clock", "sensors", "targets", "weather")
-SENSOR_KEYS: Final = ("name", "role", "unit", "column", "column_form", "topic", "field", "topic_unit", "topic_form", "valid", "hold")
+SENSOR_KEYS: Final = (
+    "name",
+    "role",
+    "unit",
+    "column",
+    "column_form",
+    "topic",
+    "field",
+    "topic_unit",
+    "topic_form",
+    "valid",
+    "hold",
+    "resolution",
+    "power_field",
+)
 TARGET_KEYS: Final = ("name", "sensor")
 WEATHER_KEYS: Final = ("role", "topic", "field", "unit")
 
@@ -110,6 +124,10 @@ class Sensor:
     """Valid range: the role's canonical unit; for energy, mean power over the step in W."""
     hold_s: int
     """Seconds a reading stays true when no other follows."""
+    resolution: float | None = None
+    """Smallest change that a counter over MQTT shows, in Wh (0: every digit is meant); None to learn it."""
+    power_field: str | None = None
+    """Key beside `field` that holds the power of the same device in W, for a counter; None when there is none."""
 
     @property
     def feature(self) -> Feature:
@@ -289,7 +307,17 @@ def _sensor(table: TableReader) -> Sensor:
     hold_s = table.integer("hold", default=role.hold_s)
     if hold_s <= 0:
         raise table.error("hold", f"{hold_s} s is not a hold time: a positive number of seconds is expected")
-    return Sensor(name, role.name, unit, column, column_form, topic, field, topic_unit, topic_form, low, high, hold_s)
+    resolution = None if "resolution" not in table.data else to_canonical(table.number("resolution"), topic_unit)
+    if resolution is not None and (resolution < 0 or topic_form != "counter"):
+        raise table.error("resolution", "the smallest change of a counter over MQTT is expected, 0 when every digit is meant")
+    power_field = table.text("power_field", _power_field(topic_form, field)) or None
+    return Sensor(name, role.name, unit, column, column_form, topic, field, topic_unit, topic_form, low, high, hold_s, resolution, power_field)
+
+
+def _power_field(topic_form: str, field: str | None) -> str:
+    """Where Zigbee2MQTT puts the power of a device whose counter is `field`: `power`, or `power_l1` beside `energy_l1`."""
+    is_energy = field is not None and (field == "energy" or field.startswith("energy_"))
+    return f"power{field.removeprefix('energy')}" if topic_form == "counter" and field is not None and is_energy else ""
 
 
 def _unit(table: TableReader, key: str, *, default: str, role: Role) -> str:

@@ -64,6 +64,28 @@ def test_defaults_come_from_the_role():
     assert (kitchen.low, kitchen.high, kitchen.hold_s) == (-20.0, 60.0, 7200)
 
 
+def counter(*lines, field="energy"):
+    text = (
+        'site = "h"\ntime_zone = "UTC"\ntargets = [{name = "e", sensor = "a"}]\n[[sensors]]\nname = "a"\nrole = "energy"\ntopic = "a"\nunit = "kWh"\n'
+    )
+    return parse_house("\n".join([text, f'field = "{field}"', *lines]), source="x").sensor("a")
+
+
+def test_the_resolution_of_a_counter_is_in_the_topics_unit():
+    assert counter().resolution is None
+    assert counter("resolution = 0.01").resolution == 10.0
+    assert counter("resolution = 0").resolution == 0.0
+    with pytest.raises(ConfigError, match="key 'resolution'"):
+        counter("resolution = -1")
+
+
+@pytest.mark.parametrize(("field", "power"), [("energy", "power"), ("energy_l1", "power_l1"), ("produced_energy", None), ("sum", None)])
+def test_the_power_of_a_counters_device_is_found_by_zigbee2mqtts_names(field, power):
+    assert counter(field=field).power_field == power
+    assert counter('power_field = "p"', field=field).power_field == "p"
+    assert counter('power_field = ""', field=field).power_field is None
+
+
 def test_energy_forms_default_to_what_the_unit_can_be():
     text = 'site = "h"\ntime_zone = "UTC"\n[[targets]]\nname = "e"\nsensor = "a"\n'
     text += '[[sensors]]\nname = "a"\nrole = "energy"\ncolumn = "a"\ntopic = "a"\n'
@@ -121,6 +143,7 @@ def test_features_follow_the_file_and_carry_canonical_units():
         ("[-100, 9000.5]", "7", ["key 'valid'", "[low, high]"]),
         ("hold = 600", "hold = 0", ["key 'hold'", "positive"]),
         ("hold = 600", "hold = 1.5", ["key 'hold'", "whole number"]),
+        ("hold = 600", "resolution = 0.01", ["key 'resolution'", "counter over MQTT"]),
         ('sensor = "meter"', 'sensor = "metre"', ["key 'targets'", "unknown sensor 'metre'", "'meter'"]),
         ('sensor = "meter"', 'senser = "meter"', ["[[targets]] number 1 ('energy')", "key 'senser'", "'sensor'"]),
         ("[[targets]]", "[targets]", ["key 'targets'", "is a table", "[[targets]]"]),

@@ -17,7 +17,7 @@ from edge_agent.contract.errors import ConfigError, ServiceError
 from edge_agent.contract.schema import Feature, parse_house
 from edge_agent.contract.series import Series
 from edge_agent.history import BUILDER, History
-from edge_agent.meter import Repair
+from edge_agent.meter import Repair, Revision
 from edge_agent.reading import Reading
 from edge_agent.steps import ClosedStep
 
@@ -121,6 +121,24 @@ def test_sixty_days_of_28_sensors_come_back_as_they_were(history):
     series.values[::7, 3] = np.nan
     history.import_series(series)
     assert np.array_equal(history.series(features, T, series.end, STEP).values, series.values, equal_nan=True)
+
+
+def revised(i, value, was, *, sensor="plug"):
+    return Revision(T + i * STEP, sensor, value, was)
+
+
+def test_a_revision_changes_a_step_and_remembers_what_it_was(history):
+    history.close_steps([step(0, plug=40.0), step(1, plug=math.nan), step(2, plug=5.0)], {})
+    history.close_steps([ClosedStep(T + 3 * STEP, {}, (), (revised(0, 45.0, 40.0), revised(1, 50.0, math.nan), revised(2, math.nan, 5.0)))], {})
+    assert values(history, 3) == [[45.0, nan], [50.0, nan], [nan, nan]]
+    assert history.revisions(T) == [revised(0, 45.0, 40.0), revised(1, 50.0, nan), revised(2, nan, 5.0)]
+    assert history.revisions(T + 2 * STEP) == [revised(2, nan, 5.0)]
+
+
+def test_a_revision_in_the_same_breath_as_its_step(history):
+    first, second = step(0, plug=40.0), ClosedStep(T + STEP, {"plug": 1.0}, (), (revised(0, 45.0, 40.0),))
+    history.close_steps([first, second], {})
+    assert values(history, 2) == [[45.0, nan], [1.0, nan]]
 
 
 # Imported steps

@@ -68,3 +68,13 @@ def test_sensors_that_nobody_reads_are_not_kept():
     recent = window()
     recent.append(600, {"meter": 1.0, "attic": 30.0})
     np.testing.assert_array_equal(recent.series().values, [[1.0, np.nan]])
+
+
+def test_a_step_may_be_revised_while_it_is_kept():
+    recent = window(3)
+    for row in range(5):
+        recent.append(600 * row, {"meter": float(row)})
+    for row in (0, 1, 2, 4, 5):
+        recent.revise(600 * row, "meter", 10.0 * row)
+    recent.revise(1800, "attic", 30.0)
+    np.testing.assert_array_equal(recent.series().column("meter"), [20.0, 3.0, 40.0])

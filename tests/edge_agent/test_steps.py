@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edge_agent.contract.errors import ConfigError
 from edge_agent.contract.schema import parse_house
 from edge_agent.contract.series import time_weighted_means
-from edge_agent.meter import Repair
+from edge_agent.meter import Repair, Revision
 from edge_agent.reading import Reading
 from edge_agent.steps import CATCH_UP_S, StepBuilder
 
@@ -87,9 +87,9 @@ def test_several_steps_close_in_order_and_none_is_skipped(builder):
 
 
 def test_late_readings_are_counted_and_dropped(builder):
-    add(builder, ("room", T + 500, 20.0), ("plug", T + 500, 10.0))
+    add(builder, ("room", T + 200, 20.0), ("plug", T, 9.0), ("plug", T + 500, 10.0))
     builder.close_until(T + 605)
-    add(builder, ("room", T + 100, 50.0), ("plug", T + 100, 9.0))
+    add(builder, ("room", T + 100, 50.0), ("plug", T - 100, 20.0))
     assert builder.dropped == {("room", "late"): 1, ("plug", "late"): 1}
     assert closed(builder.close_until(T + 1205), "room") == [(600, 20.0)]
 
@@ -116,6 +116,22 @@ def test_repairs_come_with_the_step_that_states_them(builder):
     first, second = builder.close_until(T + 1205)
     assert first.repairs == (Repair(T + 100, "plug", "outlier", -550.0),)
     assert second.repairs == ()
+
+
+def test_the_power_of_a_counters_device_is_no_reading_of_its_own(builder):
+    add(builder, ("plug", T, 1000.0), ("plug:power", T, 60.0), ("room:power", T, 1.0), ("gone:power", T, 1.0))
+    (step,) = builder.close_until(T + 605)
+    assert set(step.values) == {"plug", "oven", "room"}
+    assert builder.dropped == {("room", "not a sensor of this house"): 1, ("gone", "not a sensor of this house"): 1}
+
+
+def test_revisions_come_with_the_step_that_brings_them(builder):
+    add(builder, ("plug", T, 1000.0), ("plug", T + 500, 1050.0))
+    first = builder.close_until(T + 605)
+    add(builder, ("plug", T + 700, 1070.0), ("plug", T + 1200, 1100.0))
+    second = builder.close_until(T + 1205)
+    assert [step.revisions for step in first + second] == [(), (Revision(T, "plug", pytest.approx(60.0), 50.0),)]
+    assert builder.close_until(T + 1805)[0].revisions == ()
 
 
 # The clock

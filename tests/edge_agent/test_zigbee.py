@@ -73,8 +73,9 @@ def test_null_fields_are_skipped_in_silence(decoder):
 
 
 def test_kilowatt_hours_become_watt_hours_and_whole_numbers_are_numbers(decoder):
-    energy, power = decode(decoder, "zigbee2mqtt/upstairs/plug", MESSAGES["plug"])
-    assert (energy.value, power.value) == (7420.0, 61.0)
+    energy, beside, power = decode(decoder, "zigbee2mqtt/upstairs/plug", MESSAGES["plug"])
+    assert (energy.value, beside.value, power.value) == (7420.0, 61.0, 61.0)
+    assert (energy.sensor, beside.sensor, power.sensor) == ("plug", "plug:power", "plug_power")
 
 
 def test_nested_fields_are_reached_by_dots(decoder):
