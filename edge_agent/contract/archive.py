@@ -57,12 +57,13 @@ def unpack(path: Path) -> dict[str, bytes]:
         if size > MAX_BYTES + (MAX_FILES + 1) * 2 * BLOCK:
             raise BundleError(f"{path} has {size >> 20} MiB: a bundle has at most {MAX_BYTES >> 20} MiB")
         try:
-            return _read(file)
+            return read(file)
         except BundleError as err:
             raise BundleError(f"{path}: {err}") from err
 
 
-def _read(file: IO[bytes]) -> dict[str, bytes]:
+def read(file: IO[bytes]) -> dict[str, bytes]:
+    """As `unpack`, of a file that was opened already."""
     files: dict[str, bytes] = {}
     while (head := file.read(BLOCK)) != _END[:BLOCK]:
         name, size = _parse(head)

@@ -190,7 +190,11 @@ def read_bundle(path: Path, *, trusted: dict[bytes, str] | None = None, allow_un
         BundleError: a file is missing, additional, too large, a link, or not what the manifest says; the message names it.
         SignatureError: unsigned, or signed by nobody trusted.
     """
-    contents = read_files(path)
+    return open_bundle(path, read_files(path), trusted=trusted, allow_unsigned=allow_unsigned)
+
+
+def open_bundle(path: Path, contents: Mapping[str, bytes], *, trusted: dict[bytes, str] | None = None, allow_unsigned: bool = False) -> Bundle:
+    """As `read_bundle`, of files that were read already; `path` is for messages."""
     if MANIFEST not in contents:
         raise BundleError(f"{path} is no bundle: {MANIFEST} is missing")
     signer = _check_signature(path, contents, trusted=trusted, allow_unsigned=allow_unsigned)
@@ -221,7 +225,7 @@ def read_files(path: Path) -> dict[str, bytes]:
         raise BundleError(f"{path} is no readable bundle ({err.strerror}): a folder with {MANIFEST}, or its archive, is expected") from err
 
 
-def _check_files(contents: dict[str, bytes], manifest: Manifest) -> None:
+def _check_files(contents: Mapping[str, bytes], manifest: Manifest) -> None:
     """See that the folder holds the manifest's files, untouched, and nothing else."""
     expected = {MODEL, GOLDEN, MANIFEST, *manifest.files} | ({SIGNATURE} & set(contents))
     for name in sorted(expected ^ set(contents)):
@@ -231,7 +235,7 @@ def _check_files(contents: dict[str, bytes], manifest: Manifest) -> None:
             raise BundleError(f"{name} does not match the manifest's sha256: {TRAINER_HINT}")
 
 
-def _check_signature(path: Path, contents: dict[str, bytes], *, trusted: dict[bytes, str] | None, allow_unsigned: bool) -> str | None:
+def _check_signature(path: Path, contents: Mapping[str, bytes], *, trusted: dict[bytes, str] | None, allow_unsigned: bool) -> str | None:
     if SIGNATURE not in contents:
         if allow_unsigned:
             return None
