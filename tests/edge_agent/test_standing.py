@@ -1,0 +1,189 @@
+"""Which model forecasts: take-over, step back, pin and roll back, with scores made by hand."""
+
+import json
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.contract.errors import ServiceError
+from edge_agent.standing import MARGIN, MOST_EVENTS, PATIENCE, SHIPPED, DayPair, Shadow, Standing
+
+OLD, NEW, NEXT = "0" * 16, "1" * 16, "2" * 16
+NOW = 1_780_000_000
+
+
+def days(*scores):
+    """Scores of the current model and of the one in shadow, a pair a day."""
+    return [DayPair(date(2026, 6, 1) + timedelta(i), current, shadow) for i, (current, shadow) in enumerate(scores)]
+
+
+def candidate(standing=None, **options):
+    return (standing or Standing()).with_installed(NEW, created_at="2026-11-01T00:00:00Z", now=NOW, **options)
+
+
+def watched():
+    """NEW has taken over from OLD."""
+    return replace(Standing(current=NEW, previous=OLD), shadow=Shadow(OLD, NOW, 3, is_candidate=False))
+
+
+def test_nothing_installed_is_what_ships():
+    assert Standing() == Standing(current=SHIPPED, previous=None, shadow=None, pinned=False)
+    assert Standing().models == set()
+    assert Standing().judged(days(*[(1.0, 0.5)] * 50), now=NOW) == Standing()
+
+
+def test_a_new_model_forecasts_in_shadow_first():
+    standing = candidate()
+    assert (standing.current, standing.shadow) == (SHIPPED, Shadow(NEW, NOW, 7, is_candidate=True))
+    assert standing.models == {NEW}
+    assert standing.events == ((NOW, f"{NEW} installed, in shadow"),)
+
+
+def test_it_takes_over_when_it_was_no_worse_over_enough_days():
+    standing = candidate(days=3)
+    assert standing.judged(days((1.0, 0.1), (1.0, 0.1)), now=NOW) is standing
+    after = standing.judged(days((1.0, 0.5), (1.0, 1.5), (1.0, 1.0)), now=NOW + 5)  # equal in the mean
+    assert (after.current, after.previous) == (NEW, SHIPPED)
+    assert after.shadow == Shadow(SHIPPED, NOW + 5, 3, is_candidate=False)
+    assert after.events[-1] == (NOW + 5, f"{NEW} took over from shipped: its score is no worse, 1 beside 1 over 3 days")
+
+
+def test_a_worse_one_goes_on_in_shadow_and_may_take_over_later_on_all_its_days():
+    standing = candidate(days=2)
+    assert standing.judged(days((1.0, 1.2), (1.0, 1.2)), now=NOW) is standing
+    assert standing.judged(days((1.0, 1.2), (1.0, 1.2), (1.0, 0.9), (1.0, 0.9)), now=NOW) is standing  # the last two alone would have been enough
+    assert standing.judged(days((1.0, 1.2), (1.0, 1.2), (1.0, 0.6)), now=NOW).current == NEW
+
+
+def test_a_candidate_that_stays_worse_is_given_up():
+    standing = candidate(days=2)
+    enough = 2 * PATIENCE
+    assert standing.judged(days(*[(1.0, 1.01)] * (enough - 1)), now=NOW).shadow is not None
+    after = standing.judged(days(*[(1.0, 1.01)] * enough), now=NOW)
+    assert (after.current, after.shadow, after.models) == (SHIPPED, None, set())
+    assert "given up: its score stayed worse, 1.01 beside 1 over 8 days" in after.events[-1][1]
+
+
+def test_the_one_before_comes_back_when_the_new_one_falls_behind():
+    after = watched().judged(days((1.1, 1.0), (1.1, 1.0), (1.1, 1.0)), now=NOW)
+    assert (after.current, after.previous, after.shadow) == (OLD, NEW, None)
+    assert after.events[-1][1] == f"stepped back from {NEW} to {OLD}: its score fell behind, 1.1 beside 1 over 3 days"
+
+
+def test_it_is_judged_by_the_last_days():
+    good = [(1.0, 2.0)] * 30
+    assert watched().judged(days(*good, (1.1, 1.0), (1.1, 1.0)), now=NOW).current == NEW
+    assert watched().judged(days(*good, (1.1, 1.0), (1.1, 1.0), (1.1, 1.0)), now=NOW).current == OLD
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        pytest.param([(1 + MARGIN, 1.0)] * 3, id="by no more than the margin"),
+        pytest.param([(9.0, 1.0), (1.0, 1.1), (1.0, 1.1)], id="on one bad day"),
+        pytest.param([(1.1, 1.0)] * 2, id="too few days"),
+        pytest.param([(0.0, 0.0)] * 3, id="nothing used, nothing wrong"),
+    ],
+)
+def test_what_may_be_luck_is_no_reason_to_step_back(scores):
+    assert watched().judged(days(*scores), now=NOW) == watched()
+
+
+def test_the_one_before_is_watched_as_long_as_it_takes():
+    assert watched().judged(days(*[(1.0, 1.01)] * 500), now=NOW) == watched()
+
+
+def test_a_pinned_model_stays_whatever_the_scores():
+    pinned = candidate(days=1).with_pin(pinned=True, now=NOW)
+    assert pinned.judged(days((1.0, 0.1)), now=NOW) == pinned
+    held = watched().with_pin(pinned=True, now=NOW)
+    assert held.judged(days(*[(9.0, 1.0)] * 3), now=NOW) == held
+    assert held.without(NEW, "it died", now=NOW) == held
+    free = pinned.with_pin(pinned=False, now=NOW)
+    assert free.judged(days((1.0, 0.1)), now=NOW).current == NEW
+    assert [what for _, what in free.events[-2:]] == ["shipped pinned", "shipped no longer pinned"]
+
+
+def test_by_hand_a_model_is_current_at_once():
+    at_once = candidate(Standing(current=OLD), days=0)
+    assert (at_once.current, at_once.previous, at_once.shadow) == (NEW, OLD, Shadow(OLD, NOW, 7, is_candidate=False))
+    chosen = watched().with_current(OLD, now=NOW)
+    assert (chosen.current, chosen.previous, chosen.shadow) == (OLD, NEW, None)
+    assert chosen.with_current(OLD, now=NOW) is chosen
+    assert chosen.with_current(NEW, now=NOW).current == NEW
+
+
+def test_a_third_model_replaces_the_shadow():
+    third = watched().with_installed(NEXT, created_at="2026-12-01T00:00:00Z", now=NOW + 9)
+    assert (third.current, third.previous, third.shadow.model) == (NEW, OLD, NEXT)
+    assert third.models == {OLD, NEW, NEXT}
+    over = third.judged(days(*[(1.0, 0.9)] * 7), now=NOW)
+    assert (over.current, over.previous, over.models) == (NEXT, NEW, {NEW, NEXT})
+
+
+def test_a_model_under_which_the_agent_dies_has_to_go():
+    once = watched().with_death(NEW, now=NOW)
+    assert (once.current, once.deaths) == (NEW, {NEW: 1})
+    twice = once.with_death(NEW, now=NOW)
+    assert (twice.current, twice.previous, twice.shadow) == (OLD, NEW, None)
+    assert "the agent died 2 times while it was at work" in twice.events[-1][1]
+    pinned = watched().with_pin(pinned=True, now=NOW).with_death(NEW, now=NOW).with_death(NEW, now=NOW)
+    assert (pinned.current, pinned.pinned) == (OLD, False)
+    in_shadow = candidate(days=3).with_death(NEW, now=NOW).with_death(NEW, now=NOW)
+    assert (in_shadow.current, in_shadow.shadow) == (SHIPPED, None)
+
+
+def test_the_first_model_steps_back_to_what_ships():
+    only = Standing(current=NEW)
+    assert only.without(NEW, "broken", now=NOW).current == SHIPPED
+    assert Standing().without(SHIPPED, "broken", now=NOW).current == SHIPPED
+
+
+def test_only_the_last_events_are_kept():
+    standing = Standing()
+    for i in range(2 * MOST_EVENTS):
+        standing = standing.with_pin(pinned=i % 2 == 0, now=i)
+    assert [time for time, _ in standing.events] == list(range(MOST_EVENTS, 2 * MOST_EVENTS))
+
+
+SHADOWS = st.none() | st.builds(Shadow, st.sampled_from([SHIPPED, OLD, NEW]), st.integers(0, 2**40), st.integers(1, 99), st.booleans())
+STANDINGS = st.builds(
+    Standing,
+    current=st.sampled_from([SHIPPED, OLD, NEW]),
+    previous=st.sampled_from([None, SHIPPED, OLD]),
+    shadow=SHADOWS,
+    pinned=st.booleans(),
+    newest=st.text(max_size=20),
+    unsigned=st.lists(st.sampled_from([OLD, NEW])).map(tuple),
+    deaths=st.dictionaries(st.sampled_from([OLD, NEW]), st.integers(0, 3)),
+    events=st.lists(st.tuples(st.integers(0, 2**40), st.text(max_size=9)), max_size=3).map(tuple),
+)
+
+
+@settings(max_examples=100)
+@given(STANDINGS)
+def test_written_and_read_it_is_the_same(standing):
+    assert Standing.from_json(json.loads(json.dumps(standing.to_json()))) == standing
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda d: d.pop("current"), lambda d: d.update(surprise=1), lambda d: d.update(current="../../etc"), lambda d: d.update(shadow={"model": OLD})],
+)
+def test_what_nobody_wrote_is_refused(change):
+    data = watched().to_json()
+    change(data)
+    with pytest.raises(ServiceError):
+        Standing.from_json(data)
+
+
+@settings(max_examples=200)
+@given(STANDINGS, st.lists(st.tuples(st.floats(0, 1e3), st.floats(0, 1e3)), max_size=40))
+def test_whatever_the_scores_one_model_forecasts_and_none_is_lost_unnamed(standing, scores):
+    after = standing.judged(days(*scores), now=NOW)
+    assert after.current in {standing.current, standing.previous or SHIPPED, standing.shadow.model if standing.shadow else SHIPPED}
+    assert after == standing or len(after.events) == len(standing.events) + 1
+    assert not standing.pinned or after == standing
