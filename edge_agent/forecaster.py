@@ -307,7 +307,7 @@ class Forecaster:
 def _plan_for(house: HouseSpec, model: Model, target: str | None) -> FeaturePlan:
     """The model's plan at the house's step, for the house's name of the target."""
     plan = model.bundle.manifest.plan.at_step(house.step_s)
-    if target is not None and plan.anchored and not any(name.startswith("sensor:") for name in plan.context):
+    if target is not None and plan.is_general:
         plan = replace(plan, target=target)
     if plan.step_s != model.bundle.manifest.plan.step_s and not model.has_open_horizon:
         trained = model.bundle.manifest.plan.step_s

@@ -100,6 +100,11 @@ class FeaturePlan:
         """Unit of the forecast; energy is per step."""
         return ROLES[self.role].unit
 
+    @property
+    def is_general(self) -> bool:
+        """Whether it serves any house's target of its role: it names no sensor and reads relative to the climatology."""
+        return self.anchored and not any(name.startswith("sensor:") for name in self.context)
+
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each model input, without the batch axis."""
         shapes: dict[str, tuple[int, ...]] = {"context": (self.context_length, len(self.context))}
