@@ -245,7 +245,9 @@ def _check_signature(path: Path, contents: Mapping[str, bytes], *, trusted: dict
         raise SignatureError(f"{path}: {SIGNATURE} does not fit {MANIFEST}, one of them was changed: {TRAINER_HINT}")
     keys = signing.trusted_keys() if trusted is None else trusted
     if public not in keys and not allow_unsigned:
-        raise SignatureError(f"{path} is signed by a key that this machine does not trust: add it with hearthcast-agent keys trust FILE.pub")
+        raise SignatureError(
+            f"{path} is signed by a key that this machine does not trust: add it with hearthcast-agent keys trust FILE.pub (--system for the service)"
+        )
     return keys.get(public)
 
 
