@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(backup, command="backup")
     backup.add_argument("file", type=Path, metavar="FILE", help="the copy, replaced only by a whole one; or a folder")
 
+    _add_install(commands.add_parser("install", help="check a model bundle, and forecast by it in shadow until it has proved itself"))
+    _add_models(commands.add_parser("models", help="which models are installed, and which one forecasts"))
     _add_keys(commands.add_parser("keys", help="keys that sign bundles, and keys that are trusted"))
     return parser
 
@@ -71,14 +73,48 @@ def _parser() -> argparse.ArgumentParser:
 def _add_common(parser: argparse.ArgumentParser, *, command: str) -> None:
     parser.set_defaults(command=command)
     parser.add_argument("--house", type=Path, required=True, metavar="FILE", help="house.toml: the house's sensors and targets")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="agent.toml: broker, topics, schedule; flags override it")
+    _add_config(parser)
     parser.add_argument("--broker", metavar="HOST:PORT", help="MQTT broker (default: 127.0.0.1:1883)")
     parser.add_argument("--username", help="user name at the broker")
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="file that holds the broker's password")
-    parser.add_argument(
-        "--state-dir", type=Path, metavar="DIR", help="where the history lies (default: $STATE_DIRECTORY or ~/.local/state/hearthcast)"
-    )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="agent.toml: broker, topics, schedule; flags override it")
+    parser.add_argument(
+        "--state-dir", type=Path, metavar="DIR", help="where history and models lie (default: $STATE_DIRECTORY or ~/.local/state/hearthcast)"
+    )
+
+
+def _add_install(install: argparse.ArgumentParser) -> None:
+    install.set_defaults(command="install")
+    install.add_argument("source", metavar="BUNDLE", help="a bundle's folder, its archive (.tar), or an https:// address of one")
+    install.add_argument("--house", type=Path, metavar="FILE", help="house.toml (default: ./house.toml, else /etc/hearthcast/house.toml)")
+    _add_config(install)
+    install.add_argument("--target", metavar="NAME", help="the target to forecast, where the bundle fits several")
+    install.add_argument("--shadow-days", type=int, default=7, metavar="N", help="days to prove itself in (default: 7); 0: current at once")
+    install.add_argument("--allow-unsigned", action="store_true", default=None, help="accept a bundle that nobody trusted has signed")
+    install.add_argument("--allow-downgrade", action="store_true", help="accept a bundle that is older than one installed before")
+    install.add_argument("--any-house", action="store_true", help="accept a bundle that was trained for another house")
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    models = parser.add_subparsers(required=True, metavar="WHAT")
+    commands = {
+        "list": "each target's models, and how they came to be",
+        "pin": "hold a model, whatever the scores",
+        "unpin": "let the scores decide again",
+        "rollback": "back to the model before",
+    }
+    for name, text in commands.items():
+        command = models.add_parser(name, help=text)
+        command.set_defaults(command=f"models_{name}")
+        if name != "list":
+            command.add_argument("target", help="as in house.toml")
+        if name == "pin":
+            command.add_argument("model", nargs="?", help="its id or the beginning of it, or 'shipped' (default: the current one)")
+        _add_config(command)
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:

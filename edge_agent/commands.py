@@ -111,6 +111,43 @@ def backup(options: Namespace) -> Iterator[str]:
     yield f"{copy}: {copy.stat().st_size / 1e6:.1f} MB, checked; to go back to it, stop the agent and put it in the place of {source}"
 
 
+def install(options: Namespace) -> Iterator[str]:
+    """A bundle into the model store."""
+    from edge_agent.model_commands import default_house, install_lines
+
+    options.house = options.house or default_house()
+    house, settings = _house_and_settings(options)
+    yield from install_lines(options, house, options.house.read_text(encoding="utf-8"), settings)
+
+
+def models_list(options: Namespace) -> Iterator[str]:
+    """What is installed."""
+    from edge_agent.model_commands import list_lines
+
+    yield from list_lines(_settings(options))
+
+
+def models_pin(options: Namespace) -> Iterator[str]:
+    """Hold a model, whatever the scores."""
+    from edge_agent.model_commands import pin_lines
+
+    yield from pin_lines(_settings(options), options.target, options.model)
+
+
+def models_unpin(options: Namespace) -> Iterator[str]:
+    """Let the scores decide again."""
+    from edge_agent.model_commands import unpin_lines
+
+    yield from unpin_lines(_settings(options), options.target)
+
+
+def models_rollback(options: Namespace) -> Iterator[str]:
+    """Back to the model before."""
+    from edge_agent.model_commands import rollback_lines
+
+    yield from rollback_lines(_settings(options), options.target)
+
+
 def keys_new(options: Namespace) -> Iterator[str]:
     """Make a signing key."""
     from edge_agent.contract import signing
@@ -144,9 +181,12 @@ def keys_show(_options: Namespace) -> Iterator[str]:
         yield f"no key is trusted: none lies in {folders}; add one with hearthcast-agent keys trust FILE.pub"
 
 
+def _settings(options: Namespace) -> Settings:
+    return read_settings(options.config, flags={name: getattr(options, name, None) for name in SETTING_FLAGS})
+
+
 def _house_and_settings(options: Namespace) -> tuple[HouseSpec, Settings]:
-    flags = {name: getattr(options, name, None) for name in SETTING_FLAGS}
-    settings = read_settings(options.config, flags=flags)
+    settings = _settings(options)
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     return read_house(options.house), settings
 

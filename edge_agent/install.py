@@ -57,7 +57,7 @@ def install(
     try:
         files = read_files(path)
         bundle = open_bundle(
-            path if partial is None else Path(Path(source).name), files, trusted=_trusted(store), allow_unsigned=wishes.allow_unsigned
+            path if partial is None else Path(Path(source).name), files, trusted=trusted_keys(store), allow_unsigned=wishes.allow_unsigned
         )
         yield _identity(bundle)
         target = target_for(bundle, house, wishes)
@@ -84,7 +84,7 @@ def _identity(bundle: Bundle) -> str:
     return f"{manifest.name} {manifest.version} ({manifest.id}), {f'signed: {bundle.signer}' if bundle.signer else 'signed by nobody you trust'}"
 
 
-def _trusted(store: ModelStore) -> dict[bytes, str]:
+def trusted_keys(store: ModelStore) -> dict[bytes, str]:
     """Keys of whoever will run the model: the service does not see those of the user who installs."""
     return signing.trusted_keys((signing.SYSTEM_KEYS,) if store.is_anothers else None)
 
