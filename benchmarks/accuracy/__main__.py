@@ -13,14 +13,15 @@ from typing import Any, Final
 from rich.console import Console
 
 from benchmarks.accuracy import report
-from benchmarks.accuracy.cases import DEGRADED, FEW, SOME, Case, thinned
+from benchmarks.accuracy.cases import DEGRADED, FEW, SOME, Case, thinned, with_perfect_weather
 from benchmarks.accuracy.houses import CLIMATE, ENERGY, HOMES, LONDON, ROOT, SCEAUX
 from benchmarks.accuracy.material import Prepared, prepare
+from benchmarks.accuracy.peers import Peer
 from benchmarks.accuracy.rows import FINE_TUNED, ZERO_SHOT, Bundles, methods_of, read_rows, replaced
 from benchmarks.accuracy.scoring import Row
 from benchmarks.accuracy.store import Method, Result, Store
 from benchmarks.accuracy.suite import peers
-from benchmarks.accuracy.yardsticks import CHANGE, CLIMATOLOGY, YESTERDAY, Yardstick
+from benchmarks.accuracy.yardsticks import CLIMATOLOGY, ROOM_NAIVE, YESTERDAY, Yardstick
 from benchmarks.section import ONE_THREAD, QUIET
 from edge_agent.contract.errors import ConfigError, HearthcastError
 from trainer.baselines import LABELS
@@ -30,7 +31,6 @@ OUT: Final = ROOT / "benchmarks" / "ACCURACY.md"
 ROWS: Final = Path(__file__).parent / "rows.toml"
 DATA_VARIABLE: Final = "HEARTHCAST_ACCURACY_DATA"
 NAIVE: Final = (YESTERDAY, LABELS["last_week"], LABELS["mean_28d"])
-ROOM_NAIVE: Final = (LABELS["persistence"], YESTERDAY, CHANGE)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -109,20 +109,27 @@ def _work(options: argparse.Namespace, prepared: dict[str, Prepared], console: C
         raise ConfigError(f"--homes {' '.join(sorted(unknown))}: some of {', '.join(HOMES)} are expected")
     own = _own_rows(options, prepared, console)
     training = tuple(prepared[h.name] for h in (LONDON, SCEAUX) if h.name in prepared)
-    others = peers(options.peers or Path("python"), training if len(training) == 2 else ())
-    energy = [Yardstick(label) for label in (CLIMATOLOGY, *NAIVE)]
-    rooms = [Yardstick(label) for label in (CLIMATOLOGY, *ROOM_NAIVE)]
-    out = []
-    for home in (prepared[name] for name in options.homes if name in prepared):
-        for case in home.cases():
-            if not case.is_energy:
-                out.append(Work(case, (*_taking(own, case), *rooms)))
-                continue
-            out.append(Work(case, (*_taking(own, case), *energy, *(p for p in others if not p.few and p.takes(case)))))
-            few = thinned(case, FEW)
-            out.append(Work(few, tuple(p for p in others if p.few and p.takes(few))))
-            out += [_with_less(change(thinned(case, SOME)), own) for change in DEGRADED.values()]
-    return out
+    others = peers(options.peers or Path("python"), options.build.absolute() / "peers", training if len(training) == 2 else ())
+    cases = [case for name in options.homes if name in prepared for case in prepared[name].cases()]
+    return [work for case in cases for work in (_energy_work(case, own, others) if case.is_energy else _room_work(case, own))]
+
+
+def _energy_work(case: Case, own: Sequence[Method], others: Sequence[Peer]) -> list[Work]:
+    yardsticks = [Yardstick(label) for label in (CLIMATOLOGY, *NAIVE)]
+    peers_here = [peer for peer in others if peer.takes(case)]
+    whole = Work(case, (*_taking(own, case), *yardsticks, *(peer for peer in peers_here if not peer.few)))
+    few = Work(thinned(case, FEW), tuple(peer for peer in peers_here if peer.few))
+    return [whole, few, *(_with_less(change(thinned(case, SOME)), own) for change in DEGRADED.values()), _with_weather(case, own)]
+
+
+def _room_work(case: Case, own: Sequence[Method]) -> list[Work]:
+    yardsticks = [Yardstick(label) for label in (CLIMATOLOGY, *ROOM_NAIVE)]
+    return [Work(case, (*_taking(own, case), *yardsticks)), _with_weather(case, own)]
+
+
+def _with_weather(case: Case, own: Sequence[Method]) -> Work:
+    perfect = with_perfect_weather(case)
+    return Work(perfect, tuple(_taking(own, perfect)))
 
 
 def _with_less(case: Case, own: Sequence[Method]) -> Work:
@@ -153,7 +160,7 @@ def _result(method: Method, case: Case, store: Store, options: argparse.Namespac
     seed = f", seed {method.seed}" if method.seed is not None else ""
     console.print(f"{case.home} {case.target} {case.variant}, {len(case.origins)} origins: {method.label}{seed} …", end="")
     result = store.make(method, case)
-    console.print(f" {result.wall_s:.0f} s")
+    console.print(f" {result.cpu_s:.0f} s")
     return result
 
 

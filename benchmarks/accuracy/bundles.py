@@ -12,17 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.cases import Case
+from benchmarks.accuracy.cases import PERFECT_WEATHER, TITLES, Case
 from benchmarks.accuracy.houses import ROOT
 from benchmarks.accuracy.store import hash_of
 from benchmarks.accuracy.yardsticks import joined, seen_at
 from edge_agent.contract.bundle import read_bundle
 from edge_agent.contract.errors import ConfigError, TrainingError
+from edge_agent.contract.weather import PerfectWeather
 from edge_agent.forecaster import Forecaster, Model
 from trainer.backtest import backtest
+from trainer.rolling import Weather
 from trainer.scores import Predictions
 
-CODE = tuple(ROOT / "edge_agent" / name for name in ("forecaster.py", *(f"contract/{n}.py" for n in ("features", "plan", "baseline", "calibration"))))
+CODE = tuple(
+    ROOT / "edge_agent" / name
+    for name in ("forecaster.py", *(f"contract/{n}.py" for n in ("features", "plan", "baseline", "calibration", "series", "weather")))
+)
 """What decides a bundle's forecasts beside the bundle."""
 
 
@@ -45,6 +50,8 @@ class BundleMethod:
         plan = self._model().bundle.manifest.plan
         if plan.role != case.spec.sensor(case.sensor).role:
             return False
+        if case.variant == PERFECT_WEATHER:
+            return bool(plan.weather)
         reads_others = len(plan.sensors(case.spec)) > 1 or any(name.startswith(("role:", "sensor:")) for name in (*plan.context, *plan.future))
         return reads_others or not case.variant.startswith("missing")
 
@@ -57,13 +64,21 @@ class BundleMethod:
         if case.days_seen is not None:
             return joined([self.predict(seen_at(case, i)) for i in range(len(case.origins))])
         forecaster = Forecaster(case.spec, self._model(), target=case.target)
-        return backtest(forecaster, case.series, case.origins).of_model
+        return backtest(forecaster, case.series, case.origins, weather=_weather(case, forecaster)).of_model
 
     def _model(self) -> Model:
         known = _MODELS.get(self.bundle)
         if known is None:
             known = _MODELS[self.bundle] = Model(read_bundle(self.bundle, allow_unsigned=True))
         return known
+
+
+def _weather(case: Case, forecaster: Forecaster) -> Weather | None:
+    """The weather forecast that the case grants: none, or what was measured later."""
+    if case.variant != PERFECT_WEATHER:
+        return None
+    measured = tuple(f.name for f in case.series.features if f.role in forecaster.plan.weather)
+    return Weather(PerfectWeather(case.series.select(measured)), TITLES[PERFECT_WEATHER])
 
 
 _MODELS: dict[Path, Model] = {}

@@ -156,6 +156,14 @@ def outages(n: int, share: float, *, mean_length: float, dice: np.random.Generat
     return np.asarray(np.searchsorted(edges, np.arange(n), side="right") % 2 == 1)
 
 
+PERFECT_WEATHER: Final = "perfect_weather"
+
+
+def with_perfect_weather(case: Case) -> Case:
+    """A model that reads a weather forecast is given what was measured later: a bound on what a forecast can bring."""
+    return replace(case, variant=PERFECT_WEATHER)
+
+
 DEGRADED: Final[dict[str, Callable[[Case], Case]]] = {
     "history_7d": lambda case: with_history(case, 7),
     "history_14d": lambda case: with_history(case, 14),
@@ -174,4 +182,5 @@ TITLES: Final = {
     "missing_30": "other sensors silent for 30 % of the time",
     "missing_100": "no other sensor",
     "counter": "counter rounded to 0.01 kWh",
+    PERFECT_WEATHER: "perfect weather forecast",
 }

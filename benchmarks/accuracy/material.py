@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,8 @@ from trainer.table_times import standard_offset_s
 
 TRAIN: Final = "train.csv.gz"
 TABLE: Final = "table.csv.gz"
+NOTE: Final = "made_of.json"
+GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +37,16 @@ class Prepared:
 
     home: Home
     spec: HouseSpec
-    series: Series
+    folder: Path
+    """Holds house.toml, the table, and its first 80 %."""
     sha256: str
     """Of the table's file, unpacked."""
     repairs: tuple[str, ...]
+
+    @cached_property
+    def series(self) -> Series:
+        """What the table holds; read when it is asked for."""
+        return read_table(self.spec, [self.folder / TABLE], repair=True).series
 
     def cases(self) -> list[Case]:
         """One for each target."""
@@ -58,20 +68,29 @@ def prepare(folders: tuple[Path, ...], build: Path, *, download: bool, console: 
 
 
 def lay_out(home: Home, path: Path, folder: Path) -> Prepared:
-    """Read a home's table and write house.toml, the table, and its first 80 % into `folder`."""
+    """Write house.toml, the table and its first 80 % into `folder`, unless they lie there, made of the same."""
     text = path.read_bytes()
-    text = gzip.decompress(text) if text.startswith(b"\x1f\x8b") else text
-    folder.mkdir(parents=True, exist_ok=True)
-    frame = pd.read_csv(io.BytesIO(text))
-    toml = describe(home, frame)
-    _write(folder / "house.toml", toml.encode())
-    _write(folder / TABLE, gzip.compress(text, mtime=0))
-    spec = parse_house(toml, source=home.file)
+    text = gzip.decompress(text) if text.startswith(GZIP_MAGIC) else text
+    toml = describe(home, pd.read_csv(io.BytesIO(text)))
+    spec, note = parse_house(toml, source=home.file), folder / NOTE
+    made_of = {"table": hashlib.sha256(text).hexdigest(), "house": toml}
+    known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    if known.get("made_of") != made_of:
+        folder.mkdir(parents=True, exist_ok=True)
+        known = {"made_of": made_of, "repairs": _write_tables(home, spec, text, folder)}
+        _write(folder / "house.toml", toml.encode())
+        _write(note, json.dumps(known).encode())
+    return Prepared(home, spec, folder, made_of["table"], tuple(known["repairs"]))
+
+
+def _write_tables(home: Home, spec: HouseSpec, text: bytes, folder: Path) -> list[str]:
+    """Write the table and its first 80 %; returns what has to be repaired in it."""
+    _write(folder / TABLE, gzip.compress(text, compresslevel=1, mtime=0))
     table = read_table(spec, [folder / TABLE], repair=True)
     train_end = table.series.start + int(len(table.series) * 0.8) * table.series.step_s
-    _write(folder / TRAIN, gzip.compress(first_part(frame, spec, train_end).to_csv(index=False).encode(), mtime=0))
-    repairs = tuple(found.replace(str(folder / TABLE), home.file) for found in table.repairs)
-    return Prepared(home, spec, table.series, hashlib.sha256(text).hexdigest(), repairs)
+    first = first_part(pd.read_csv(io.BytesIO(text)), spec, train_end).to_csv(index=False)
+    _write(folder / TRAIN, gzip.compress(first.encode(), compresslevel=1, mtime=0))
+    return [found.replace(str(folder / TABLE), home.file) for found in table.repairs]
 
 
 def first_part(frame: pd.DataFrame, spec: HouseSpec, end: int) -> pd.DataFrame:
@@ -86,8 +105,7 @@ def first_part(frame: pd.DataFrame, spec: HouseSpec, end: int) -> pd.DataFrame:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write only what changed, and whole: another run may be reading it."""
-    if not path.is_file() or path.read_bytes() != content:
-        part = path.with_name(f"{path.name}.{os.getpid()}")
-        part.write_bytes(content)
-        part.replace(path)
+    """Write the whole file or nothing: another run may be reading it."""
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    part.write_bytes(content)
+    part.replace(path)

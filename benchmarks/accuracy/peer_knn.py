@@ -17,34 +17,34 @@ from benchmarks.accuracy.peer_case import Floats, Forecasts, Ints, PeerCase, run
 
 TUNE_ORIGINS = 40
 TUNE_SHARE = 0.8
+YEAR = 365
 
 
 def forecast(case: PeerCase, settings: dict[str, Any]) -> Forecasts:
-    """Refitted on the last nine days at each origin, or fitted once on the training span with the best of a small search."""
-    power = case.filled * 3600 / case.step_s
-    dates = date_features(case.wall_s)
+    """Fitted anew each day on the last nine days, or once on the training span's last year with the best of a small search."""
+    power, dates, to_wh = case.filled * 3600 / case.step_s, date_features(case.wall_s), case.step_s / 3600
     if settings["days"]:
         rows = settings["days"] * case.day
-
-        def points(origins: Ints) -> Floats:
-            return np.concatenate([recursion(fitted(power, dates, o - rows, o, case.day, {}), power, dates, o[None], case) for o in origins])
-
-    else:
-        chosen = tuned(case, power, dates)
-        model = fitted(power, dates, 0, case.train_rows, chosen["lags"], chosen)
-
-        def points(origins: Ints) -> Floats:
-            return recursion(model, power, dates, origins, case, lags=chosen["lags"])
-
-    to_wh = case.step_s / 3600
-    if settings["days"]:
         past = case.past_origins[case.past_origins >= rows]
-        return with_error_quantiles(case, points(case.origins) * to_wh, points(past) * to_wh, past)
+        here, before = (refitted_daily(case, power, dates, origins, rows) * to_wh for origins in (case.origins, past))
+        return with_error_quantiles(case, here, before, past)
+    chosen = tuned(case, power, dates)
     # what it was fitted on it knows too well: the errors are those of the newest fifth, fitted without it
     split = int(case.train_rows * TUNE_SHARE)
     past = case.past_origins[case.past_origins >= split]
-    earlier = fitted(power, dates, 0, split, chosen["lags"], chosen)
-    return with_error_quantiles(case, points(case.origins) * to_wh, recursion(earlier, power, dates, past, case, lags=chosen["lags"]) * to_wh, past)
+    model, earlier = (fitted(power, dates, max(end - YEAR * case.day, 0), end, case.day, chosen) for end in (case.train_rows, split))
+    here, before = recursion(model, power, dates, case.origins, case) * to_wh, recursion(earlier, power, dates, past, case) * to_wh
+    return with_error_quantiles(case, here, before, past)
+
+
+def refitted_daily(case: PeerCase, power: Floats, dates: Floats, origins: Ints, rows: int) -> Floats:
+    """Forecasts in W, those of one day by one model, fitted on the `rows` before the day's first."""
+    days = origins // case.day
+    parts = []
+    for day in np.unique(days):
+        of_day = origins[days == day]
+        parts.append(recursion(fitted(power, dates, of_day[0] - rows, of_day[0], case.day, {}), power, dates, of_day, case))
+    return np.concatenate(parts)
 
 
 def date_features(wall_s: Ints) -> Floats:
@@ -69,10 +69,9 @@ def fitted(power: Floats, dates: Floats, first: int, end: int, lags: int, chosen
     return model.fit(np.concatenate([windows, dates[first + lags : end]], axis=1), power[first + lags : end])
 
 
-def recursion(model: Any, power: Floats, dates: Floats, origins: Ints, case: PeerCase, lags: int | None = None) -> Floats:
+def recursion(model: Any, power: Floats, dates: Floats, origins: Ints, case: PeerCase) -> Floats:
     """Forecasts in W, `(n, horizon)`; each step's is the next one's newest lag."""
-    lags = lags or case.day
-    window: npt.NDArray[np.float64] = power[origins[:, None] + np.arange(-lags, 0)]
+    window: npt.NDArray[np.float64] = power[origins[:, None] + np.arange(-case.day, 0)]
     out = np.empty((len(origins), case.horizon))
     for lead in range(case.horizon):
         out[:, lead] = model.predict(np.concatenate([window, dates[origins + lead]], axis=1))
@@ -81,22 +80,16 @@ def recursion(model: Any, power: Floats, dates: Floats, origins: Ints, case: Pee
 
 
 def tuned(case: PeerCase, power: Floats, dates: Floats) -> dict[str, Any]:
-    """The neighbours, weights and lags that do best at the end of the training span, fitted on what lies before."""
+    """The neighbours and weights that do best at the end of the training span, fitted on the year before."""
     split = int(case.train_rows * TUNE_SHARE)
     origins = np.linspace(split, case.train_rows - case.horizon, TUNE_ORIGINS).astype(np.int64)
     actual = case.after(origins) * 3600 / case.step_s
-    candidates = [
-        {"neighbours": k, "weights": weights, "lags": lags}
-        for k in (5, 20, 60)
-        for weights in ("uniform", "distance")
-        for lags in (case.day // 2, case.day)
-    ]
 
     def loss(chosen: dict[str, Any]) -> float:
-        model = fitted(power, dates, 0, split, chosen["lags"], chosen)
-        return float(np.nanmean(np.abs(recursion(model, power, dates, origins, case, lags=chosen["lags"]) - actual)))
+        model = fitted(power, dates, max(split - YEAR * case.day, 0), split, case.day, chosen)
+        return float(np.nanmean(np.abs(recursion(model, power, dates, origins, case) - actual)))
 
-    return min(candidates, key=loss)
+    return min(({"neighbours": k, "weights": weights} for k in (5, 20, 60) for weights in ("uniform", "distance")), key=loss)
 
 
 if __name__ == "__main__":

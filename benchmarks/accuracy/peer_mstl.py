@@ -1,4 +1,4 @@
-"""statsforecast: MSTL with a day's and a week's season and AutoETS for the trend, fitted anew at each origin on the last eight weeks."""
+"""statsforecast: MSTL with a day's and a week's season and AutoETS for the trend, fitted anew at each origin on the last four weeks."""
 
 from __future__ import annotations
 

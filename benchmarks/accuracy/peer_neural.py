@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 os.environ["NIXTLA_ID_AS_COL"] = "1"
@@ -28,14 +30,25 @@ def forecast(case: PeerCase, settings: dict[str, Any]) -> Forecasts:
     torch.set_num_threads(1)
     homes = case.homes or ((case.energy[: case.train_rows], case.wall_s[: case.train_rows]),)
     frames = [_frame(f"home{i}", filled(values, case.day), wall_s, case.step_s) for i, (values, wall_s) in enumerate(homes)]
-    model = _model(case, settings)
-    engine = NeuralForecast(models=[model], freq=pd.Timedelta(seconds=case.step_s))
-    engine.fit(df=pd.concat(frames, ignore_index=True))
+    engine = _trained(case, frames, settings)
     quantiles, past = _at_origins(engine, case, case.origins, settings), case.past_origins[-PAST:]
     # the mean of nine deciles leaves out the spikes of the upper tail: it is scaled to what the home really used
     deciles, actual = _at_origins(engine, case, past, settings).mean(axis=2), case.after(past)
     known = np.isfinite(actual)
     return quantiles, quantiles.mean(axis=2) * (actual[known].sum() / deciles[known].sum())
+
+
+def _trained(case: PeerCase, frames: list[pd.DataFrame], settings: dict[str, Any]) -> Any:
+    """The model trained on the frames; kept in `folder` by what it depends on, because cases with the same training homes share it."""
+    sums = [int(pd.util.hash_pandas_object(frame[["ds", "y"]]).sum()) for frame in frames]
+    known = {name: value for name, value in settings.items() if name != "folder"}
+    name = hashlib.sha256(f"{sums} {sorted(known.items())} {case.step_s} {Path(__file__).read_text()}".encode()).hexdigest()[:16]
+    folder = Path(settings["folder"]) / name
+    if not folder.is_dir():
+        engine = NeuralForecast(models=[_model(case, settings)], freq=f"{case.step_s // 60}min")
+        engine.fit(df=pd.concat(frames, ignore_index=True))
+        engine.save(str(folder), save_dataset=False, overwrite=True)
+    return NeuralForecast.load(str(folder))
 
 
 def _model(case: PeerCase, settings: dict[str, Any]) -> Any:

@@ -61,7 +61,7 @@ class Peer:
         """Program, settings and library versions."""
         return {
             "code": hash_of(HERE / f"{self.program}.py", SHARED, REQUIREMENTS),
-            "settings": self.settings,
+            "settings": {name: value for name, value in self.settings.items() if name != "folder"},
             "training": [home.sha256 for home in self.training],
         }
 

@@ -85,7 +85,7 @@ def _one(label: str, rows: list[Row], yardsticks: dict[str, Predictions]) -> Sco
         values = np.array([f[name] for f in figures])
         spreads[name] = Spread(float(values.mean()), float(values.min()), float(values.max()), len(values))
     method = rows[0].method
-    return Scored(label, method.kind, getattr(method, "note", ""), spreads, float(np.mean([row.result.wall_s for row in rows])))
+    return Scored(label, method.kind, getattr(method, "note", ""), spreads, float(np.mean([row.result.cpu_s for row in rows])))
 
 
 def figures_of(predictions: Predictions, yardsticks: dict[str, Predictions]) -> dict[str, float]:

@@ -24,6 +24,8 @@ Floats = npt.NDArray[np.float64]
 CLIMATOLOGY: Final = baselines.CLIMATOLOGY
 YESTERDAY: Final = baselines.LABELS["yesterday"]
 CHANGE: Final = "persistence + yesterday's change"
+ROOM_NAIVE: Final = (baselines.LABELS["persistence"], YESTERDAY, CHANGE)
+"""What a room's temperature and humidity are compared with: the best of them differs by room."""
 RESIDUAL_EVERY_S: Final = 25 * 3600
 """Past origins whose errors give a point forecast its quantiles: another hour each day."""
 BATCH: Final = 256

@@ -2,19 +2,28 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.bundles import Recipe, bundle_of
+from benchmarks.accuracy.cases import PERFECT_WEATHER
 from benchmarks.accuracy.houses import ROOT
+from benchmarks.accuracy.material import prepare
 from benchmarks.accuracy.peers import Peer
-from benchmarks.accuracy.report import percent
+from benchmarks.accuracy.report import room_claims, silence_claims
 from benchmarks.accuracy.rows import Bundles, Rows, read_rows, replaced
-from benchmarks.accuracy.scoring import Spread
+from benchmarks.accuracy.scoring import Row, Spread
+from benchmarks.accuracy.sections import percent, room_section
+from benchmarks.accuracy.store import Result
+from benchmarks.accuracy.tables import Tables
+from benchmarks.accuracy.yardsticks import CLIMATOLOGY, ROOM_NAIVE, YESTERDAY, Yardstick
 from edge_agent.contract.bundle import shipped_bundle
 from edge_agent.contract.errors import ConfigError, TrainingError
+from trainer.scores import score
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +109,52 @@ def test_a_peer_that_fails_says_why(written, tmp_path):
     peer = Peer("none", "peer_that_is_not_there", "", python=Path(sys.executable))
     with pytest.raises(TrainingError, match="peer_that_is_not_there"):
         peer._run(tmp_path, tmp_path, "here")
+
+
+class Fake:
+    """A model that is a share nearer to what happened than the climatology."""
+
+    kind, seed = "hearthcast", None
+
+    def __init__(self, label, nearer):
+        self.label, self.nearer = label, nearer
+
+    def row(self, case):
+        climatology = Yardstick(CLIMATOLOGY).predict(case)
+        mean = climatology.mean + self.nearer * (case.actual - climatology.mean)
+        quantiles = climatology.quantiles + self.nearer * (case.actual[:, :, None] - climatology.quantiles)
+        return Row(case, self, Result(replace(climatology, mean=mean, quantiles=quantiles), 1.0))
+
+
+@pytest.fixture(scope="module")
+def case(houston_like, tmp_path_factory):
+    prepared = prepare((houston_like,), tmp_path_factory.mktemp("build"), download=False, console=Console(quiet=True))
+    return prepared["houston"].cases()[0]
+
+
+def yardsticks(case, *labels):
+    return [Row(case, Yardstick(label), Result(Yardstick(label).predict(case), 1.0)) for label in labels]
+
+
+def test_a_silent_sensor_may_cost_its_share_of_what_sensors_bring(case):
+    """They bring 10 points of skill; silent for a tenth of the time they cost 0.5, for a third 4."""
+    skills = {"full": 0.3, "missing_10": 0.295, "missing_30": 0.26, "missing_100": 0.2}
+    rows = [Fake("ours", nearer).row(replace(case, variant=variant)) for variant, nearer in skills.items()]
+    first, second = silence_claims(Tables([*rows, *yardsticks(case, CLIMATOLOGY, YESTERDAY)]))
+    assert (first.met, second.met) == (True, False)
+    assert first.wanted == "<= 10% of the 10.00 points they bring"
+    assert (first.measured, second.measured) == ("0.50 points", "4.00 points")
+
+
+def test_a_room_is_compared_with_its_best_naive_forecast(case):
+    """Here the climatology itself stands in for a room's model: its skill follows from its MAE and the naive ones' alone."""
+    room = replace(case, home="rooms", target="energy")
+    perfect = replace(room, variant=PERFECT_WEATHER)
+    rows = [Fake("ours", 0.0).row(room), Fake("ours", 0.9).row(perfect), *yardsticks(room, CLIMATOLOGY, *ROOM_NAIVE)]
+    tables = Tables(rows)
+    naive = min(score(row.result.predictions).mae for row in rows[3:])
+    own = score(rows[0].result.predictions).mae
+    without, with_weather = room_claims(tables)
+    assert without.measured == f"{100 * (1 - own / naive):+.1f} %"
+    assert (without.wanted, with_weather.wanted, with_weather.met) == (">= +6 %", ">= +15 %", True)
+    assert f"{with_weather.measured}" in room_section("rooms", tables).text
