@@ -25,9 +25,10 @@ SETTING_FLAGS = ("broker", "username", "password_file", "state_dir", "log_level"
 def run(options: Namespace) -> Iterator[str]:
     """The service, until SIGTERM or SIGINT."""
     from edge_agent.history import History
+    from edge_agent.lineup import Lineup
     from edge_agent.mqtt import BrokerLink
     from edge_agent.publisher import base_of
-    from edge_agent.service import Service, load_forecasters, subscriptions
+    from edge_agent.service import Service, subscriptions
 
     house, settings = _house_and_settings(options)
     if not any(sensor.topic for sensor in house.sensors):
@@ -40,7 +41,7 @@ def run(options: Namespace) -> Iterator[str]:
         keep_session=not settings.replay_clock,  # what an earlier replay left over would set the clock to its end
         lossless=settings.replay_clock,
     )
-    service = Service(house, settings, forecasters=load_forecasters(house, settings), history=History(settings.state_dir / HISTORY), link=link)
+    service = Service(house, settings, lineup=Lineup(house, settings), history=History(settings.state_dir / HISTORY), link=link)
 
     def stop(*_: object) -> None:
         service.stop_requested = True

@@ -154,6 +154,10 @@ class Keeper:
         """To be written at once."""
         self._weather += forecasts
 
+    def add_shadow(self, whole: IssuedForecast) -> None:
+        """To be written with the steps: a forecast that nobody saw."""
+        self._issued.append(whole)
+
     def keep(self, monotonic: float) -> None:
         """Do what is due at this time of the monotonic clock; call it every half second at least."""
         if self._finding is not None:

@@ -9,8 +9,10 @@ from typing import Any
 from edge_agent import homeassistant
 from edge_agent.config import Settings
 from edge_agent.contract.forecast import Forecast
+from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.forecaster import Forecaster
+from edge_agent.lineup import Place
 from edge_agent.mqtt import BrokerLink
 from edge_agent.schedule import lifetime_s
 
@@ -23,11 +25,10 @@ class Publisher:
         self.base = base_of(house, settings)
         self.lifetime_s = lifetime_s(settings.forecast_at, step_s=house.step_s)
 
-    def announce(self, forecasters: Sequence[Forecaster], *, announced_before: Sequence[str]) -> list[str]:
-        """Discovery first, so that entities exist before their states come; then what models there are.
+    def announce(self, *, announced_before: Sequence[str]) -> list[str]:
+        """Discovery, so that entities exist before their states come.
 
         Args:
-            forecasters: one a target.
             announced_before: discovery topics of an earlier configuration; those that are no longer used are removed from the broker. (Not simply all
                 topics of the other form: Home Assistant takes an empty message there for a conflict.)
 
@@ -44,8 +45,11 @@ class Publisher:
                 self.link.publish(topic, b"", retain=True)
         for topic, payload in messages.items():
             self.link.publish(topic, payload, retain=True)
-        self.link.publish(f"{self.base}/model", dump(model_payload(self.house, forecasters)), retain=True)
         return list(messages)
+
+    def models(self, places: Sequence[Place]) -> None:
+        """What forecasts each target."""
+        self.link.publish(f"{self.base}/model", dump(model_payload(self.house, places)), retain=True)
 
     def forecast(self, forecast: Forecast) -> dict[str, Any]:
         """Publish the full series, and the hourly one that entities read; returns the hourly one in canonical units."""
@@ -65,17 +69,26 @@ def base_of(house: HouseSpec, settings: Settings) -> str:
     return f"{settings.base_topic}/{house.site}"
 
 
-def model_payload(house: HouseSpec, forecasters: Sequence[Forecaster]) -> dict[str, Any]:
-    """The `model` message (schema 1): what forecasts each target."""
+def model_payload(house: HouseSpec, places: Sequence[Place]) -> dict[str, Any]:
+    """The `model` message (schema 1): what forecasts each target, and what is tried beside it."""
     models = {}
-    for forecaster in forecasters:
-        about: dict[str, Any] = dict(forecaster.identity)
-        if forecaster.model is not None:
-            manifest = forecaster.model.bundle.manifest
-            about |= {key: getattr(manifest, key) for key in ("created_at", "git_commit", "mlflow_run_id", "scores", "training")}
-            about["signer"] = forecaster.model.bundle.signer
-        models[forecaster.plan.target] = about
+    for place in places:
+        about = models[place.target] = _about(place.live)
+        if place.standing is not None:
+            about["pinned"] = place.standing.pinned
+        if place.standing is not None and place.standing.shadow is not None and place.shadow is not None:
+            shadow = place.standing.shadow
+            about["shadow"] = {**_about(place.shadow), "since": iso_utc(shadow.since), "days": shadow.days, "candidate": shadow.is_candidate}
     return {"schema": 1, "site": house.site, "models": models}
+
+
+def _about(forecaster: Forecaster) -> dict[str, Any]:
+    about: dict[str, Any] = {**forecaster.identity, "id": forecaster.model_id}
+    if forecaster.model is not None:
+        manifest = forecaster.model.bundle.manifest
+        about |= {key: getattr(manifest, key) for key in ("created_at", "git_commit", "mlflow_run_id", "scores", "training")}
+        about["signer"] = forecaster.model.bundle.signer
+    return about
 
 
 def dump(payload: dict[str, Any]) -> str:

@@ -11,19 +11,21 @@ from typing import Final
 import numpy as np
 
 from edge_agent.config import Settings
-from edge_agent.contract.bundle import read_bundle
-from edge_agent.contract.errors import ConfigError, DataError
+from edge_agent.contract.errors import DataError
+from edge_agent.contract.forecast import Forecast
 from edge_agent.contract.schema import Feature, HouseSpec
 from edge_agent.contract.series import Series
-from edge_agent.forecaster import Forecaster, Model, base_forecaster
+from edge_agent.forecaster import Forecaster
 from edge_agent.health import Health
 from edge_agent.history import BUILDER, History, StoredForecast
 from edge_agent.issued import IssuedForecast
 from edge_agent.keeping import Keeper
+from edge_agent.lineup import Lineup
 from edge_agent.mqtt import BrokerLink, Message
 from edge_agent.publisher import Publisher, base_of
 from edge_agent.reading import Reading
 from edge_agent.recent import RecentSteps
+from edge_agent.referee import Referee
 from edge_agent.schedule import is_due
 from edge_agent.steps import ClosedStep, StepBuilder
 from edge_agent.systemd import Notifier
@@ -42,24 +44,6 @@ ANNOUNCED: Final = "announced"
 """Key of the discovery topics in use, remembered to remove them when the configuration changes."""
 
 
-def load_forecasters(house: HouseSpec, settings: Settings) -> list[Forecaster]:
-    """A forecaster for each target of the house: by a bundle where one is given, else by the model that ships, else by the climatology.
-
-    Raises:
-        BundleError: a bundle is refused.
-        ConfigError: it does not fit the house, or two forecast the same target.
-    """
-    forecasters: dict[str, Forecaster] = {}
-    for path in settings.bundles:
-        model = Model(read_bundle(path, allow_unsigned=settings.allow_unsigned))
-        model.check_golden()
-        forecaster = Forecaster(house, model)
-        if forecaster.plan.target in forecasters:
-            raise ConfigError(f"{path}: a second bundle for target {forecaster.plan.target!r}: give one bundle a target")
-        forecasters[forecaster.plan.target] = forecaster
-    return [forecasters.get(target.name) or base_forecaster(house, target.name) for target in house.targets]
-
-
 def subscriptions(house: HouseSpec, settings: Settings) -> list[str]:
     """What the agent reads: sensors, commands, and Home Assistant's birth."""
     sensors = Decoder(house, base_topic=settings.zigbee2mqtt_topic).topics
@@ -74,7 +58,7 @@ class Service:
         house: HouseSpec,
         settings: Settings,
         *,
-        forecasters: Sequence[Forecaster],
+        lineup: Lineup,
         history: History,
         link: BrokerLink,
         wall: Callable[[], float] = time.time,
@@ -84,22 +68,22 @@ class Service:
         Args:
             house: the house.
             settings: the agent's.
-            forecasters: one a target.
+            lineup: who forecasts.
             history: not open yet.
             link: subscribed to `subscriptions`, not started yet.
             wall: the clock, unix s; not looked at when the settings say `replay_clock`.
         """
-        self.house, self.settings, self.forecasters, self.history, self.link = house, settings, forecasters, history, link
+        self.house, self.settings, self.lineup, self.history, self.link = house, settings, lineup, history, link
         self.wall = wall
         self.publisher = Publisher(house, settings, link)
         self.decoder = Decoder(house, base_topic=settings.zigbee2mqtt_topic)
         self.weather_decoder, self.weather = WeatherDecoder(house), WeatherMemory()
         self.builder = StepBuilder(house)
-        read = tuple(feature for feature in house.features if any(feature in f.features for f in forecasters))
-        self.recent = RecentSteps(read, step_s=house.step_s, keep_s=max(f.history_s for f in forecasters))
+        self.recent = self._new_recent()
         self.health = Health(house)
         self.keeper = Keeper(history, settings.limits, self.health, is_replay=settings.replay_clock)
         self.keeper.in_memory = lambda: None if self.recent.end is None else self.recent.series()
+        self.referee = Referee(house, lineup, self.keeper, self.health)
         self.notifier = Notifier()
         self.stop_requested = False
         self.crash: BaseException | None = None
@@ -129,10 +113,11 @@ class Service:
         self.weather = WeatherMemory(self.keeper.read(lambda history: list(stored_weather(history, last_s=KEEP_S)), []))
         self._resume()
         announced_before = self.keeper.read(lambda history: history.state(ANNOUNCED), None) or []
-        self.keeper.save_state(ANNOUNCED, self.publisher.announce(self.forecasters, announced_before=announced_before))
+        self.keeper.save_state(ANNOUNCED, self.publisher.announce(announced_before=announced_before))
+        self._tell_models()
         self.link.start()
         self.link.attempted.wait(FIRST_CONNECT_S)
-        log.info("ready: %s", ", ".join(f"{f.plan.target} by {' '.join(f.identity.values())}" for f in self.forecasters))
+        log.info("ready: %s", ", ".join(f"{f.plan.target} by {' '.join(f.identity.values())}" for f in self.lineup.live))
         self.notifier.ready(self.link.problem or "waiting for the first step")
 
     def turn(self) -> None:
@@ -224,6 +209,8 @@ class Service:
         due = [step.time for step in closed if self._is_due(step)]
         if not self.settings.replay_clock:
             due = [closed[-1].time] if due else []  # of several that are overdue, the newest is enough
+        if closed:
+            self._follow_models()
         for step in closed:
             self.recent.append(step.time, step.values)
             for revision in step.revisions:
@@ -234,11 +221,20 @@ class Service:
             self.keeper.add_steps(closed, self.builder.state)
             self._tell_health(closed, now)
 
-    def _begin_recent(self, end: int) -> None:
-        """Load the last weeks; whoever restarts the agent wants to see a forecast now."""
+    def _new_recent(self) -> RecentSteps:
+        """An empty window for what the lineup reads."""
+        forecasters = [*self.lineup.live, *self.lineup.shadows]
+        read = tuple(feature for feature in self.house.features if any(feature in f.features for f in forecasters))
+        return RecentSteps(read, step_s=self.house.step_s, keep_s=max(f.history_s for f in forecasters))
+
+    def _load_recent(self, end: int) -> None:
         start = end - self.recent.keep_s
         for feature in self.recent.features:  # one by one, because all at once would take the memory twice
             self.recent.load(self._past(feature, start, end))
+
+    def _begin_recent(self, end: int) -> None:
+        """Load the last weeks; whoever restarts the agent wants to see a forecast now."""
+        self._load_recent(end)
         if not self.settings.replay_clock:
             self._forecast_all(end)
 
@@ -250,6 +246,27 @@ class Service:
         origin = step.time + self.house.step_s
         return is_due(origin, step_s=self.house.step_s, at=self.settings.forecast_at, zone=self.house.zone)
 
+    # models
+
+    def _follow_models(self) -> None:
+        """Let the scores decide once a day; then go on with the models that the store names, whoever changed it."""
+        end = self.recent.end
+        if end is not None:
+            self.referee.judge_daily(end)
+        if not self.lineup.is_outdated or not self.keeper.save():  # what the new models read comes from the disk
+            return
+        self.lineup.refresh()
+        needed = self._new_recent()
+        if end is None or needed.keep_s > self.recent.keep_s or not set(needed.features) <= set(self.recent.features):
+            self.recent = needed
+            if end is not None:
+                self._load_recent(end)
+        self._tell_models()
+
+    def _tell_models(self) -> None:
+        self.health.notices["models"] = self.lineup.problems
+        self.publisher.models(self.lineup.places)
+
     # out
 
     def _forecast_all(self, origin: int | None) -> None:
@@ -257,21 +274,41 @@ class Service:
         if origin is None:
             log.info("asked for a forecast before the first step was closed: there is nothing to forecast from")
             return
-        weather = self.weather.forecasts()
-        for forecaster in self.forecasters:
-            target = forecaster.plan.target
-            try:
-                forecast = forecaster.forecast(self.recent.series(), origin, issued_at=int(self._now()), weather=weather)
-                hourly = self.publisher.forecast(forecast)
-            except DataError as err:
-                self.health.forecast_waits(target, str(err))
-            except Exception as err:  # noqa: BLE001  a model that breaks must not silence the other targets
-                self.health.fails(f"forecast {target}", err)
-            else:
-                self.health.forecast_done(forecast)
-                # by the hour: 2 kB instead of 14 kB, 144 times a day
-                hourly_too = StoredForecast(target, origin, forecast.issued_at, hourly)
-                self.keeper.add_forecast(hourly_too, IssuedForecast.of(forecast, model=forecaster.model_id, role="live"))
+        for place in self.lineup.places:
+            self._forecast_live(place.live, origin)
+            if place.shadow is not None:
+                self._forecast_shadow(place.shadow, origin)
+
+    def _forecast_live(self, forecaster: Forecaster, origin: int) -> None:
+        target = forecaster.plan.target
+        try:
+            forecast = self._forecast(forecaster, origin)
+            hourly = self.publisher.forecast(forecast)
+        except DataError as err:
+            self.health.forecast_waits(target, str(err))
+        except Exception as err:  # noqa: BLE001  a model that breaks must not silence the other targets
+            self.health.fails(f"forecast {target}", err)
+        else:
+            self.health.forecast_done(forecast)
+            # by the hour: 2 kB instead of 14 kB, 144 times a day
+            hourly_too = StoredForecast(target, origin, forecast.issued_at, hourly)
+            self.keeper.add_forecast(hourly_too, IssuedForecast.of(forecast, model=forecaster.model_id, role="live"))
+
+    def _forecast_shadow(self, forecaster: Forecaster, origin: int) -> None:
+        what = f"shadow forecast {forecaster.plan.target}"
+        try:
+            forecast = self._forecast(forecaster, origin)
+        except DataError:
+            return  # the live one has said so
+        except Exception as err:  # noqa: BLE001  nobody waits for it
+            self.health.fails(what, err)
+        else:
+            self.health.works(what)
+            self.keeper.add_shadow(IssuedForecast.of(forecast, model=forecaster.model_id, role="shadow"))
+
+    def _forecast(self, forecaster: Forecaster, origin: int) -> Forecast:
+        with self.lineup.at_work(forecaster):
+            return forecaster.forecast(self.recent.series(), origin, issued_at=int(self._now()), weather=self.weather.forecasts())
 
     def _tell_health(self, closed: Sequence[ClosedStep], now: float) -> None:
         self.health.repairs += sum(len(step.repairs) for step in closed)

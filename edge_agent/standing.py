@@ -22,7 +22,7 @@ PATIENCE: Final = 4
 """A candidate that has not taken over after this many times its days is given up."""
 MARGIN: Final = 0.02
 """A model falls behind when its score is worse by more than this, and on most days: less is luck."""
-MOST_DEATHS: Final = 2
+MOST_DEATHS: Final = 3
 """A model under whose hands the agent died this often is not trusted any more."""
 MOST_EVENTS: Final = 20
 _ID: Final = re.compile(r"[0-9a-f]{16}")

@@ -23,6 +23,7 @@ from edge_agent.standing import Standing
 FOLDER: Final = "models"
 STANDING: Final = "standing.json"
 LOCK: Final = ".lock"
+AT_WORK: Final = ".at-work"
 _UNFINISHED: Final = ".new-"
 
 
@@ -62,6 +63,28 @@ class ModelStore:
         except OSError:
             return 0, 0
         return found.st_ino, found.st_mtime_ns
+
+    @contextlib.contextmanager
+    def at_work(self, target: str, model: str) -> Iterator[None]:
+        """While a model computes, a file says so; what is left of it after a death accuses the model. Not synced: a power cut accuses nobody."""
+        mark = self.path / target / AT_WORK
+        with contextlib.suppress(OSError):  # a disk that takes nothing must not cost a forecast
+            mark.write_text(model, encoding="ascii")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                mark.unlink(missing_ok=True)
+
+    def left_at_work(self, target: str) -> str | None:
+        """The model that was computing when the agent ended; asked once."""
+        mark = self.path / target / AT_WORK
+        try:
+            model = mark.read_text(encoding="ascii")
+            mark.unlink()
+        except (OSError, UnicodeDecodeError):
+            return None
+        return model or None
 
     @contextlib.contextmanager
     def locked(self, *, wait: bool = True) -> Iterator[None]:

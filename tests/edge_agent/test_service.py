@@ -10,13 +10,17 @@ from threading import Event
 import pytest
 
 from edge_agent.config import read_settings
+from edge_agent.contract import signing
+from edge_agent.contract.bundle import read_bundle, read_files
 from edge_agent.contract.errors import ConfigError, StorageError
 from edge_agent.contract.schema import WeatherTopic, parse_house
 from edge_agent.forecaster import Forecaster
 from edge_agent.history import History
 from edge_agent.issued import issued_between
+from edge_agent.lineup import Lineup, Place
 from edge_agent.mqtt import Message
-from edge_agent.service import Service, load_forecasters, subscriptions
+from edge_agent.service import Service, subscriptions
+from edge_agent.store import ModelStore
 
 START = 1_780_264_800  # 2026-06-01 00:00 in Berlin
 HOUSE = parse_house(
@@ -84,12 +88,12 @@ def agent(tmp_path):
     """Builds and starts services on one history; closes it at the end."""
     services = []
 
-    def build(*, clock=None, forecasters=None, **flags):
+    def build(*, clock=None, lineup=None, **flags):
         settings = read_settings(None, flags={"state_dir": tmp_path, "replay_clock": clock is None, **flags})
         service = Service(
             HOUSE,
             settings,
-            forecasters=load_forecasters(HOUSE, settings) if forecasters is None else forecasters,
+            lineup=lineup or Lineup(HOUSE, settings),
             history=History(tmp_path / "history.db"),
             link=ScriptedLink(),
             wall=clock,
@@ -193,12 +197,14 @@ def test_a_command_before_the_first_step_changes_nothing(agent):
     assert service.link.origins() == []
 
 
-def test_a_forecaster_that_breaks_does_not_silence_the_others(agent, caplog):
+def test_a_forecaster_that_breaks_does_not_silence_the_others(agent, caplog, tmp_path):
     class Broken(Forecaster):
         def forecast(self, *_args, **_options):
             raise ValueError("no good")
 
-    service = agent(forecasters=[Broken(HOUSE, None, target="energy"), Forecaster(HOUSE, None, target="warmth")])
+    lineup = Lineup(HOUSE, read_settings(None, flags={"state_dir": tmp_path}))
+    lineup.places[0] = Place("energy", Broken(HOUSE, None, target="energy"))
+    service = agent(lineup=lineup)
     feed(service, hours(0, 5))
     assert service.link.origins("warmth") == [utc(hour) for hour in range(1, 5)]
     health = service.link.on("health")[-1]
@@ -301,7 +307,7 @@ def test_issued_forecasts_are_stored_whole(agent):
         issued = issued_between(history, "energy", START, START + 30 * 3600)
     assert [f.origin for f in issued] == [START + 3600 * hour for hour in range(1, 30)]
     latest = issued[-1]
-    assert (latest.model, latest.role, latest.grade, latest.quantiles.shape) == (service.forecasters[0].model_id, "live", "baseline", (24, 9))
+    assert (latest.model, latest.role, latest.grade, latest.quantiles.shape) == (service.lineup.live[0].model_id, "live", "baseline", (24, 9))
     assert latest.total.value == pytest.approx(2400.0)
     assert latest.mean.tolist() == pytest.approx([100.0] * 24)
 
@@ -332,12 +338,12 @@ def test_what_an_earlier_configuration_announced_is_removed(agent):
 def test_two_bundles_for_one_target_are_refused(tmp_path, tiny_bundle):
     settings = read_settings(None, flags={"state_dir": tmp_path, "bundles": (tiny_bundle, tiny_bundle), "allow_unsigned": True})
     with pytest.raises(ConfigError, match="a second bundle for target 'energy'"):
-        load_forecasters(HOUSE, settings)
+        Lineup(HOUSE, settings)
 
 
 def test_a_bundle_forecasts_its_target_and_the_climatology_the_rest(tmp_path, tiny_bundle):
     settings = read_settings(None, flags={"state_dir": tmp_path, "bundles": (tiny_bundle,), "allow_unsigned": True})
-    assert [f.identity["name"] for f in load_forecasters(HOUSE, settings)] == ["tiny", "climatology"]
+    assert [f.identity["name"] for f in Lineup(HOUSE, settings).live] == ["tiny", "climatology"]
 
 
 class Asking(Forecaster):
@@ -361,7 +367,9 @@ def test_the_weather_forecast_is_used_from_the_next_origin_on_and_after_a_restar
     told = []
     for first, last in ((0, 4), (5, 8)):
         forecaster = Asking(house, None, target="energy")
-        service = Service(house, settings, forecasters=[forecaster], history=History(tmp_path / "history.db"), link=ScriptedLink())
+        lineup = Lineup(house, settings)
+        lineup.places[0] = Place("energy", forecaster)
+        service = Service(house, settings, lineup=lineup, history=History(tmp_path / "history.db"), link=ScriptedLink())
         service.start()
         if first == 0:
             feed(service, [*hours(0, 2), forecast_of(5.0, hour=2), *hours(3, 4)])
@@ -377,9 +385,114 @@ def test_a_damaged_weather_forecast_is_counted_and_harms_nothing(agent, tmp_path
     source = WeatherTopic("outdoor_temperature", "weather/home", "temperature_2m", "degC")
     settings = read_settings(None, flags={"state_dir": tmp_path, "replay_clock": True})
     house = replace(HOUSE, weather=(source,))
-    service = Service(house, settings, forecasters=load_forecasters(house, settings), history=History(tmp_path / "history.db"), link=ScriptedLink())
+    service = Service(house, settings, lineup=Lineup(house, settings), history=History(tmp_path / "history.db"), link=ScriptedLink())
     service.start()
     feed(service, [*hours(0, 1), Message("weather/home", b"no JSON", retained=False, received_at=0.0), *hours(2, 3)])
     assert service.link.on("health")[-1]["rejected"] == {"weather/home: not a JSON list or object": 1}
     assert len(service.link.origins()) == 2
     service.stop()
+
+
+# models over the air
+
+
+@pytest.fixture
+def put_in(tmp_path, make_bundle, monkeypatch, signing_key):
+    """Installs a bundle that forecasts the climatology times `factor`, as another program would; returns its id."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    signing.trust(signing_key.with_suffix(".pub").read_text(), folder=signing.trusted_folders()[-1], name="workstation")
+    store = ModelStore(tmp_path)
+
+    def put(factor, *, days, hour=0):
+        path = make_bundle(f"times {factor}", factor=factor)
+        model = read_bundle(path).manifest.id
+        with store.locked():
+            standing = store.standing("energy").with_installed(model, created_at="2026-01-01T00:00:00Z", now=START + 3600 * hour, days=days)
+            store.add("energy", model, read_files(path))
+            store.save("energy", standing)
+        return model
+
+    return put
+
+
+def meter_hours(first, last, *, count_wh, use_wh=100):
+    """As `hours`, from another reading of the meter on."""
+    for hour in range(first, last + 1):
+        count_wh += use_wh
+        yield message("meter", START + 3600 * hour, energy=round(count_wh / 1000, 3))
+        yield message("room", START + 3600 * hour, temperature=20.0)
+
+
+def test_a_model_takes_over_when_it_is_no_worse_and_the_one_before_comes_back_when_it_falls_behind(agent, put_in):
+    doubling = put_in(2.0, days=0)
+    honest = put_in(1.0, days=2)
+    service = agent(forecast_at=(time(6), time(18)))
+    feed(service, hours(0, 24 * 4 + 3))  # June 5, 03:00: June 2 and 3 have passed, and the day after each
+    live = [forecast["forecast"][0]["value"] for forecast in service.link.on("forecast/energy")]
+    assert live == [pytest.approx(100.0)] + [pytest.approx(200.0)] * 7  # by the climatology while too little is known
+    assert service.lineup.live[0].model_id == honest
+    assert service.link.on("model")[-1]["models"]["energy"]["id"] == honest
+    assert service.link.on("model")[-1]["models"]["energy"]["shadow"]["id"] == doubling
+    assert f"{honest} took over from {doubling}: its score is no worse, 0 beside 100 over 2 days" in service.link.on("health")[-1]["events"][-1]
+
+    feed(service, hours(24 * 4 + 4, 24 * 20))
+    assert service.lineup.live[0].model_id == honest
+    feed(service, meter_hours(24 * 20 + 1, 24 * 25, count_wh=500 * 1000 + 100 * 24 * 20, use_wh=200))  # a heat pump moves in
+    assert service.lineup.live[0].model_id == doubling
+    assert service.lineup.shadows == []
+    assert f"stepped back from {honest} to {doubling}: its score fell behind" in service.link.on("health")[-1]["events"][-1]
+    assert "shadow" not in service.link.on("model")[-1]["models"]["energy"]
+
+
+def test_a_running_agent_sees_what_is_installed_and_reads_what_it_needs_from_the_history(agent, put_in):
+    service = agent()
+    feed(service, hours(0, 30))
+    assert [feature.name for feature in service.recent.features] == ["meter", "room"]  # the room is a target of its own
+    model = put_in(1.5, days=7, hour=30)
+    feed(service, hours(31, 33))
+    assert service.link.on("model")[-1]["models"]["energy"]["shadow"]["id"] == model
+    service.stop()
+    with service.history as history:
+        shadows = [f for f in issued_between(history, "energy", START, START + 40 * 3600) if f.role == "shadow"]
+    assert [(f.origin, f.model, f.grade) for f in shadows] == [(START + 3600 * hour, model, "full") for hour in (30, 31, 32)]
+    assert shadows[0].mean.tolist() == [pytest.approx(150.0)] * 24
+    assert len(service.link.origins()) == 32
+
+
+def test_a_sensor_that_only_the_new_model_reads_is_known_to_it_at_once(tmp_path, put_in):
+    house = replace(HOUSE, targets=HOUSE.targets[:1])
+    settings = read_settings(None, flags={"state_dir": tmp_path, "replay_clock": True})
+    service = Service(house, settings, lineup=Lineup(house, settings), history=History(tmp_path / "history.db"), link=ScriptedLink())
+    service.start()
+    feed(service, hours(0, 30))
+    assert [feature.name for feature in service.recent.features] == ["meter"]
+    put_in(1.5, days=7)
+    feed(service, hours(31, 32))
+    after = service.recent.series()
+    assert [feature.name for feature in after.features] == ["meter", "room"]
+    assert after.column("room")[-31:].tolist() == [20.0] * 31
+    assert after.column("meter")[-31:].tolist() == pytest.approx([100.0] * 31)
+    service.stop()
+
+
+def test_a_model_that_cannot_be_used_is_a_problem_and_costs_no_forecast(agent, put_in, tmp_path):
+    service = agent()
+    feed(service, hours(0, 4))
+    model = put_in(1.5, days=0)
+    (tmp_path / "models" / "energy" / model / "model.onnx").write_bytes(b"rot")
+    feed(service, hours(5, 7))
+    assert len(service.link.origins()) == 6
+    (problem,) = service.link.on("health")[-1]["problems"]
+    assert problem.startswith(f"model {model} of energy cannot be used: ")
+
+
+def test_a_disk_that_takes_nothing_keeps_the_models_as_they_are(agent, put_in, monkeypatch):
+    service = agent()
+    feed(service, hours(0, 4))
+    with monkeypatch.context() as broken:
+        broken.setattr(service.keeper, "save", lambda: False)
+        put_in(1.5, days=7)
+        feed(service, hours(5, 7))
+        assert (service.lineup.shadows, service.lineup.is_outdated, len(service.link.origins())) == ([], True, 6)
+    feed(service, hours(8, 9))
+    assert [f.identity["name"] for f in service.lineup.shadows] == ["tiny"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.contract.errors import ServiceError
-from edge_agent.standing import MARGIN, MOST_EVENTS, PATIENCE, SHIPPED, DayPair, Shadow, Standing
+from edge_agent.standing import MARGIN, MOST_DEATHS, MOST_EVENTS, PATIENCE, SHIPPED, DayPair, Shadow, Standing
 
 OLD, NEW, NEXT = "0" * 16, "1" * 16, "2" * 16
 NOW = 1_780_000_000
@@ -124,15 +124,21 @@ def test_a_third_model_replaces_the_shadow():
     assert (over.current, over.previous, over.models) == (NEXT, NEW, {NEW, NEXT})
 
 
+def dead(standing, model, times):
+    for _ in range(times):
+        standing = standing.with_death(model, now=NOW)
+    return standing
+
+
 def test_a_model_under_which_the_agent_dies_has_to_go():
-    once = watched().with_death(NEW, now=NOW)
-    assert (once.current, once.deaths) == (NEW, {NEW: 1})
-    twice = once.with_death(NEW, now=NOW)
-    assert (twice.current, twice.previous, twice.shadow) == (OLD, NEW, None)
-    assert "the agent died 2 times while it was at work" in twice.events[-1][1]
-    pinned = watched().with_pin(pinned=True, now=NOW).with_death(NEW, now=NOW).with_death(NEW, now=NOW)
+    before = dead(watched(), NEW, MOST_DEATHS - 1)
+    assert (before.current, before.deaths) == (NEW, {NEW: MOST_DEATHS - 1})
+    after = dead(before, NEW, 1)
+    assert (after.current, after.previous, after.shadow) == (OLD, NEW, None)
+    assert "the agent died 3 times while it was at work" in after.events[-1][1]
+    pinned = dead(watched().with_pin(pinned=True, now=NOW), NEW, MOST_DEATHS)
     assert (pinned.current, pinned.pinned) == (OLD, False)
-    in_shadow = candidate(days=3).with_death(NEW, now=NOW).with_death(NEW, now=NOW)
+    in_shadow = dead(candidate(days=3), NEW, MOST_DEATHS)
     assert (in_shadow.current, in_shadow.shadow) == (SHIPPED, None)
 
 
