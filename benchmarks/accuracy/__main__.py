@@ -65,7 +65,7 @@ class Work:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
-    options, console = arguments().parse_args(argv), Console(highlight=False)
+    options, console = arguments().parse_args(argv), Console(highlight=False, soft_wrap=True)
     wanted = QUIET | ONE_THREAD
     if argv is None and any(os.environ.get(name) != value for name, value in wanted.items()):
         # libraries read these when they are imported, so the program starts over with them set
@@ -73,13 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         prepared = prepare(_folders(options), options.build, download=options.download, console=console)
         work = _work(options, prepared, console)
-        results = _results(work, Store(options.build / "forecasts"), options, console)
-        report.write(options.out, prepared, results)
+        rows, failed = _rows(work, Store(options.build / "forecasts"), options, console)
+        report.write(options.out, prepared, rows)
     except HearthcastError as err:
-        console.print(f"error: {err}", style="red", soft_wrap=True)
+        console.print(f"error: {err}", style="red")
         return err.exit_code
-    console.print(f"{options.out}")
-    return 0
+    console.print(f"{options.out}{f', {failed} rows failed and are left out' if failed else ''}")
+    return 1 if failed else 0
 
 
 def _folders(options: argparse.Namespace) -> tuple[Path, ...]:
@@ -141,14 +141,20 @@ def _taking(methods: Sequence[Method], case: Case) -> list[Method]:
     return [method for method in methods if method.takes(case)]
 
 
-def _results(work: list[Work], store: Store, options: argparse.Namespace, console: Console) -> list[Row]:
-    rows = []
+def _rows(work: list[Work], store: Store, options: argparse.Namespace, console: Console) -> tuple[list[Row], int]:
+    """All rows that are there or can be computed, and how many failed: one method's fault must not cost the others' hours."""
+    rows, failed = [], 0
     for task in work:
         for method in task.methods:
-            result = _result(method, task.case, store, options, console)
+            try:
+                result = _result(method, task.case, store, options, console)
+            except HearthcastError as err:
+                console.print(f" failed\n{err}", style="red")
+                failed += 1
+                continue
             if result is not None:
                 rows.append(Row(task.case, method, result))
-    return rows
+    return rows, failed
 
 
 def _result(method: Method, case: Case, store: Store, options: argparse.Namespace, console: Console) -> Result | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import gcd
 from typing import Final
 
@@ -76,7 +77,7 @@ class Case:
         """The target as methods see it, `(n_steps,)`."""
         return self.series.column(self.sensor)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 over all that a method's forecasts depend on."""
         digest = hashlib.sha256(f"{fingerprint(self.series)} {self.spec} {self.target} {self.train_end} {self.days_seen}".encode())

@@ -62,7 +62,7 @@ class Features:
         same = {k * day - hour // 2: [RollingMean(hour)] for k in (1, 2, 7)} if hour > 1 else {}
         self.scale = _past_mean(case.energy, 28 * day)
         engine = MLForecast(
-            models=[], freq=times[1] - times[0], lags=sorted({*newest, *(k * day for k in range(1, 8))}), lag_transforms={**spans, **same}
+            models=[], freq=f"{case.step_s // 60}min", lags=sorted({*newest, *(k * day for k in range(1, 8))}), lag_transforms={**spans, **same}
         )
         frame = pd.DataFrame({"unique_id": "home", "ds": times, "y": values})
         table = engine.preprocess(frame, dropna=False).drop(columns=["unique_id", "ds", "y"])

@@ -10,14 +10,14 @@ from benchmarks.accuracy.cases import PERFECT_WEATHER, TITLES, Case
 from benchmarks.accuracy.houses import HOMES
 from benchmarks.accuracy.material import Prepared
 from benchmarks.accuracy.rows import FINE_TUNED, ZERO_SHOT
-from benchmarks.accuracy.scoring import Scored, Spread
+from benchmarks.accuracy.scoring import Scored, Spread, is_sure
 from benchmarks.accuracy.tables import Tables
 from benchmarks.accuracy.yardsticks import CLIMATOLOGY, ROOM_NAIVE
 from benchmarks.section import Section
 from edge_agent.contract.localtime import iso_utc
 
 COLUMNS: Final = ["", "MAE", "RMSE", "CRPS", "p10-p90", "day Wh", "CRPS skill", "day skill", "day over yesterday's", "behind"]
-BEHIND: Final = "*Behind* says whether the row's CRPS is worse than that of Hearthcast zero-shot / fine-tuned."
+BEHIND: Final = "*Behind*: is the row's CRPS worse than that of Hearthcast zero-shot / fine-tuned? In brackets: by less than chance explains (95 %)."
 
 
 def home_section(home: str, tables: Tables) -> Section | None:
@@ -65,7 +65,12 @@ def _cells(row: Scored, *, best: float, best_total: float) -> list[str]:
 def _behind(row: Scored, ours: Sequence[Scored]) -> str:
     if row.kind == "hearthcast" or not ours:
         return "-"
-    return " / ".join("yes" if row["crps"].mean > own["crps"].mean else "**no**" for own in ours)
+    return " / ".join(_verdict(row, own) for own in ours)
+
+
+def _verdict(row: Scored, own: Scored) -> str:
+    word = "yes" if row["crps"].mean > own["crps"].mean else "**no**"
+    return word if is_sure(row.losses, own.losses) else f"({word})"
 
 
 def span_text(case: Case) -> str:

@@ -12,7 +12,7 @@ from benchmarks.accuracy.cases import at_origins, outages, rounded, thinned, wit
 from benchmarks.accuracy.material import prepare
 from benchmarks.accuracy.peer_case import PeerCase, filled, with_error_quantiles
 from benchmarks.accuracy.peers import case_arrays
-from benchmarks.accuracy.scoring import figures_of
+from benchmarks.accuracy.scoring import figures_of, is_sure, origin_losses
 from benchmarks.accuracy.store import Store
 from benchmarks.accuracy.yardsticks import CHANGE, CLIMATOLOGY, YESTERDAY, Yardstick, error_quantiles
 from edge_agent.contract.bundle import shipped_bundle
@@ -152,3 +152,17 @@ def test_few_past_errors_are_shared_between_lead_times():
     np.testing.assert_allclose(quantiles[0, :, 1], 7.0, atol=1e-9)
     assert (quantiles[0, :, 2] > 7.5).all()
     assert (points == 7).all()
+
+
+def test_losses_of_the_origins_average_to_the_score(case):
+    found = Yardstick(CLIMATOLOGY).predict(case)
+    assert origin_losses(found).mean() == pytest.approx(score(found).crps)
+
+
+def test_a_small_gap_is_chance_and_a_steady_one_is_not():
+    dice = np.random.default_rng(3)
+    other = dice.normal(10, 1, 720)
+    assert is_sure(other + 0.5, other)
+    assert is_sure(other, other + 0.5)
+    assert not is_sure(other + dice.normal(0, 5, 720), other)
+    assert not is_sure(other + 0.5, np.full(720, np.nan))

@@ -105,6 +105,17 @@ def test_skill_with_its_seeds():
     assert percent(Spread(float("nan"), 0, 0, 1)) == "-"
 
 
+def test_a_method_that_fails_costs_its_own_row_alone(houston_like, tmp_path, capsys):
+    """The python given is no python."""
+    options = ["--data", str(houston_like), "--build", str(tmp_path), "--out", str(tmp_path / "A.md"), "--peers", "/bin/false"]
+    options += ["--only", "nearest", "climatology"]
+    assert main(options) == 1
+    assert "2 rows failed" in capsys.readouterr().out
+    text = (tmp_path / "A.md").read_text()
+    assert "| rolling climatology |" in text
+    assert "nearest" not in text
+
+
 def test_a_peer_that_fails_says_why(written, tmp_path):
     peer = Peer("none", "peer_that_is_not_there", "", python=Path(sys.executable))
     with pytest.raises(TrainingError, match="peer_that_is_not_there"):
