@@ -166,8 +166,11 @@ def _say(made: list[Card], console: Console, *, is_many: bool) -> None:
     if len(made) <= ROWS_SHOWN:
         console.print(homes_table(made))
     for pool in pools(made):
-        console.print(pool_table(pool))
-        console.print(spread_table(pool))
+        if len(pool.cards) == 1:
+            console.print(score_table(pool.cards[0]))
+        else:
+            console.print(pool_table(pool))
+            console.print(spread_table(pool))
 
 
 def _write(args: argparse.Namespace, made: list[Card], skipped: list[Skipped], *, is_many: bool, archive: Path | None) -> None:
@@ -178,6 +181,11 @@ def _write(args: argparse.Namespace, made: list[Card], skipped: list[Skipped], *
             homes = {card.name: to_json(card) for card in made}
             data = {"homes": homes, "pools": [pool_json(pool) for pool in pools(made)], "skipped": {one.name: one.reason for one in skipped}}
         write_whole(args.json, json.dumps(data, indent=1) + "\n", option="--json")
+    if args.html:
+        from trainer.report import report  # matplotlib takes a second to load
+        from trainer.report_words import Money
+
+        write_whole(args.html, report(made, skipped, Money(args.price, args.currency)), option="--html")
     if archive is not None:
         names = [file_name(card.name) for card in made]
         move_whole([(archive / name, args.predictions / name if is_many else args.predictions) for name in names], option="--predictions")

@@ -17,8 +17,8 @@ from trainer.tally import Tally
 
 FIGURES: Final = {
     "CRPS skill": ("crps", CLIMATOLOGY),
-    "day-total skill": ("total_mae", CLIMATOLOGY),
-    "day-total skill over yesterday": ("total_mae", YESTERDAY),
+    "day skill": ("total_mae", CLIMATOLOGY),
+    "day skill over yesterday": ("total_mae", YESTERDAY),
 }
 """Error and baseline of each skill."""
 QUARTILES: Final = ("worst", "lower quartile", "median", "upper quartile", "best")

@@ -31,7 +31,8 @@ class Days:
     forecast: dict[str, Floats]
     """The same, as each method forecast it, by label."""
     misplaced: dict[str, Floats]
-    """Sum over the hours of |actual - forecast| of each method (the mean, for states), `(n,)`."""
+    """Energy that came in another hour or amount than each method forecast, each Wh once, `(n,)`: what came beyond the forecast in some hours, or
+    what was forecast and did not come in others, whichever is more. For states the mean of |actual - forecast| over the hours."""
     crps: Floats
     """Mean over the day of the model's forecast, `(n,)`."""
 
@@ -91,9 +92,15 @@ class DayBook:
             own.origins,
             add(actual, axis=1),
             {label: add(values, axis=1) for label, values in forecast.items()},
-            {label: add(np.abs(actual - values), axis=1) for label, values in forecast.items()},
+            {label: self._misplaced(actual - values) for label, values in forecast.items()},
             losses(own)["crps"].mean(axis=1),
         )
+
+    def _misplaced(self, over: Floats) -> Floats:
+        """From the differences by hour, `(n, n_hours)`."""
+        if not self.adds_up:
+            return np.asarray(np.abs(over).mean(axis=1))
+        return np.maximum(np.maximum(over, 0.0).sum(axis=1), np.maximum(-over, 0.0).sum(axis=1))
 
     def _hours(self, values: Floats, step_s: int) -> Floats:
         """By hours of the horizon, `(n, n_hours)`."""

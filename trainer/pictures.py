@@ -184,7 +184,7 @@ def error_by_lead_time(methods: Mapping[str, Predictions], *, label: str) -> Fig
             per_hour = max(3600 // predictions.step_s, 1)
             by_hour = score_groups(predictions, leads(predictions) // per_hour)
             ahead = [hour * per_hour * predictions.step_s / 3600 + 0.5 for hour in by_hour]
-            axes.plot(ahead, [s.mae for s in by_hour.values()], label=f"{name} ({score(predictions).mae:.3g})", **_line(number))
+            axes.plot(ahead, [s.mae for s in by_hour.values()], label=f"{name} ({score(predictions).mae:.3g})", **line(number))
         axes.set(xlabel="hours ahead", ylabel=f"mean absolute error of {label}", title="Error by lead time (mean over all in brackets)")
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
@@ -193,7 +193,7 @@ def error_by_lead_time(methods: Mapping[str, Predictions], *, label: str) -> Fig
     return figure
 
 
-def _line(number: int) -> dict[str, object]:
+def line(number: int) -> dict[str, object]:
     """Colour and style of the method with this number: the model's is the strong one."""
     if number == 0:
         return {"color": MODEL, "linewidth": 2.2}
@@ -206,7 +206,7 @@ def reliability(methods: Mapping[str, Predictions]) -> Figure:
     with mpl.rc_context(STYLE):
         axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, label="as it should be")
         for number, (name, predictions) in enumerate(methods.items()):
-            axes.plot(predictions.quantile_levels, coverage_by_level(predictions), marker="o", markersize=4, label=name, **_line(number))
+            axes.plot(predictions.quantile_levels, coverage_by_level(predictions), marker="o", markersize=4, label=name, **line(number))
         axes.set(xlabel="quantile level", ylabel="share of values at or below the quantile", title="Coverage by level", xlim=(0, 1), ylim=(0, 1))
         axes.set_aspect("equal")
         for axis in (axes.xaxis, axes.yaxis):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Final
 
 from rich import box
@@ -13,7 +14,7 @@ from trainer.baselines import CLIMATOLOGY, YESTERDAY
 from trainer.crowd import QUARTILES, Pool, gain
 from trainer.findings import count
 from trainer.scorecard import NO_WEATHER, Card
-from trainer.scores import Scores, skill
+from trainer.scores import Scores, figure, skill
 
 SKILLS: Final = f"Skill = 1 - error / error of the {CLIMATOLOGY};\nvs yesterday: the day's error over that of yesterday's total."
 
@@ -24,17 +25,17 @@ def score_table(card: Card) -> Table:
     grades = ", ".join(f"{count} {grade}" for grade, count in sorted(card.grades.items()))
     given = f"\n{card.method} was given: {card.weather}" if card.weather != NO_WEATHER else ""
     title = f"{card.house.site}, {card.target}: {card.n_origins:,} origins\n{iso_utc(card.first)} to {iso_utc(card.last)}{given}"
-    return _methods(card, title=title, caption=f"Errors in {unit}. {SKILLS}\nInputs: {grades}.", form="{:.4g}")
+    return _methods(card, title=title, caption=f"Errors in {unit}. {SKILLS}\nInputs: {grades}.", form=figure)
 
 
 def pool_table(pool: Pool) -> Table:
     """The same over many homes."""
     unit = "shares of each home's mean" if pool.is_relative else pool.unit
     title = f"{count(len(pool.cards), 'home')} together, steps of {pool.step_s // 60} min"
-    return _methods(pool, title=title, caption=f"Errors in {unit}. {SKILLS}", form="{:.3f}")
+    return _methods(pool, title=title, caption=f"Errors in {unit}. {SKILLS}", form="{:.3f}".format)
 
 
-def _methods(of: Card | Pool, *, title: str, caption: str, form: str) -> Table:
+def _methods(of: Card | Pool, *, title: str, caption: str, form: Callable[[float], str]) -> Table:
     """One row a method; of states, and of shares, the error of a day is that of its mean."""
     scores, is_sum = of.scores(), isinstance(of, Card) and of.adds_up
     n_values = next(iter(scores.values())).n_values
@@ -43,9 +44,9 @@ def _methods(of: Card | Pool, *, title: str, caption: str, form: str) -> Table:
     for heading in ("forecast", "MAE", "RMSE", "CRPS", "p10-\np90", day, "CRPS\nskill", f"{day}\nskill", "vs\nyesterday"):
         table.add_column(heading, justify="left" if heading == "forecast" else "right", no_wrap=True)
     for label, row in scores.items():
-        cells = [form.format(value) for value in (row.mae, row.rmse, row.crps)]
+        cells = [form(value) for value in (row.mae, row.rmse, row.crps)]
         cover = f"{row.coverage:.2f}" if of.tallies[label].below.any() else "-"
-        total = form.format(row.total_mae / (1 if is_sum else of.tallies[label].horizon))
+        total = form(row.total_mae / (1 if is_sum else of.tallies[label].horizon))
         table.add_row(label, *cells, cover, total, *_gains(row, scores), style="bold" if label == of.method else None)
     return table
 
@@ -57,7 +58,7 @@ def _gains(row: Scores, scores: dict[str, Scores]) -> list[str]:
 
 def percent(value: float) -> str:
     """`+12.3%`, or a dash for what is unknown."""
-    return f"{value:+.1%}" if value == value else "-"  # noqa: PLR0124  NaN
+    return f"{round(value, 3) + 0.0:+.1%}" if isfinite(value) else "-"  # no minus before a zero
 
 
 def homes_table(cards: Sequence[Card]) -> Table:
@@ -69,7 +70,7 @@ def homes_table(cards: Sequence[Card]) -> Table:
         own = card.scores()[card.method]
         total = own.total_mae if card.adds_up else own.total_mae / card.tallies[card.method].horizon
         gains = (gain(card, "crps", CLIMATOLOGY), gain(card, "total_mae", CLIMATOLOGY), gain(card, "total_mae", YESTERDAY))
-        figures = (f"{own.mae:.4g} {card.unit}", f"{total:.4g}", f"{own.coverage:.2f}")
+        figures = (f"{figure(own.mae)} {card.unit}", figure(total), f"{own.coverage:.2f}")
         table.add_row(card.name, str(card.n_origins), *figures, *map(percent, gains))
     return table
 
@@ -80,7 +81,7 @@ def spread_table(pool: Pool) -> Table:
     table = Table(title=f"From home to home: {pool.method} over the {CLIMATOLOGY}", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("")
     for name in spreads:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for place, name in enumerate(QUARTILES):
         table.add_row(name, *(percent(spread.quartiles[place]) for spread in spreads.values()))
     table.add_row("homes with a gain", *(f"{spread.n_positive} of {spread.n_homes}" for spread in spreads.values()))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from edge_agent.contract.forecast import PUBLISHED_LEVELS
 from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import HouseSpec
 from trainer.baselines import CLIMATOLOGY, YESTERDAY
@@ -43,6 +44,8 @@ class Card:
     tallies: dict[str, Tally]
     """By label; the model's first, the rolling climatology's last."""
     days: Days
+    total_band: tuple[float, float] | None
+    """p10 and p90 of a day's total over its forecast, as published; None without a model."""
     examples: dict[str, dict[str, Predictions]]
     """A good, a typical and a bad day: the forecasts of each method, by label."""
 
@@ -104,8 +107,16 @@ class Account:
             grades=dict(self._grades),
             tallies=self._tallies,
             days=days,
+            total_band=self._total_band(),
             examples=examples,
         )
+
+    def _total_band(self) -> tuple[float, float] | None:
+        forecaster = self.home.forecaster
+        if forecaster.model is None or forecaster.plan.unit != "Wh":
+            return None
+        low, high = np.interp((PUBLISHED_LEVELS[0], PUBLISHED_LEVELS[-1]), forecaster.plan.quantile_levels, forecaster.calibration.total_ratio)
+        return float(low), float(high)
 
 
 def to_json(card: Card) -> dict[str, Any]:
@@ -121,7 +132,17 @@ def to_json(card: Card) -> dict[str, Any]:
         "origins": {"n": card.n_origins, "first": iso_utc(card.first), "last": iso_utc(card.last)},
         "grades": card.grades,
     }
-    return finite({**head, **scores_json(card.tallies, card.method)})
+    return finite({**head, **scores_json(card.tallies, card.method), "days": _days_json(card.days)})
+
+
+def _days_json(days: Days) -> dict[str, Any]:
+    """Averages over the days that each were forecast once, in the target's unit: Wh, or the mean of the day."""
+    if not len(days):
+        return {"n": 0}
+    by_method = {
+        label: {"total_error": float(days.errors(label).mean()), "misplaced": float(days.misplaced[label].mean())} for label in days.forecast
+    }
+    return {"n": len(days), "actual": float(days.actual.mean()), "by": by_method}
 
 
 def scores_json(tallies: dict[str, Tally], method: str) -> dict[str, Any]:

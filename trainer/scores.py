@@ -225,6 +225,13 @@ def skill(scores: Scores, baseline: Scores) -> dict[str, float]:
     return out
 
 
+def figure(value: float) -> str:
+    """An error with four significant digits and no exponent, or a dash for what is unknown."""
+    if not np.isfinite(value):
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def leads(predictions: Predictions) -> Ints:
     """Step of the horizon, 0 being the first, `(n_origins, horizon)`."""
     return np.broadcast_to(np.arange(predictions.actual.shape[1], dtype=np.int64), predictions.actual.shape)

@@ -108,6 +108,11 @@ class Tally:
         """Scores by step of the horizon, 0 being the first; those of which nothing is known are left out."""
         return _known_only(self.by_lead)
 
+    def lead_hours(self, step_s: int) -> dict[int, Scores]:
+        """Scores by hour of the horizon, 0 being the first."""
+        per_hour = max(3600 // step_s, 1)
+        return _known_only(self.by_lead.reshape(len(self.by_lead), -1, per_hour).sum(axis=2))
+
     def hours(self) -> dict[int, Scores]:
         """Scores by local hour of the day."""
         return _known_only(self.by_slot.reshape(-1, HOURS, len(DAY_TYPES)).sum(axis=2))

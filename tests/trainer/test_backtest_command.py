@@ -47,15 +47,18 @@ def test_one_house_writes_its_scores_and_forecasts(backtest, tmp_path):
         assert kept["mean"].shape == kept["actual"].shape == (61, 24)
         mae = np.nanmean(np.abs(kept["quantiles"][:, :, 4] - kept["actual"]))
     assert scores["scores"]["base-energy"]["mae"] == pytest.approx(mae)
+    assert scores["days"]["n"] == 16  # the last fifth of eighty
+    assert scores["days"]["by"]["base-energy"]["misplaced"] >= scores["days"]["by"]["base-energy"]["total_error"] > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.npz", "s.json"]
 
 
 def test_several_houses_are_one_run_with_a_file_each(backtest, two_houses, tmp_path):
     houses, data = two_houses
-    options = ("--json", tmp_path / "s.json", "--predictions", tmp_path / "p", "--every", "1d", "--workers", "1")
+    options = ("--json", tmp_path / "s.json", "--predictions", tmp_path / "p", "--html", tmp_path / "r.html", "--every", "1d", "--workers", "1")
     code, said = backtest(*options, houses=houses, data=data)
     assert code == 0
     assert "2 homes together" in said
+    assert "2 homes together" in (tmp_path / "r.html").read_text()
     scores = json.loads((tmp_path / "s.json").read_text())
     assert list(scores["homes"]) == ["small:energy", "other:energy"]
     assert scores["homes"]["small:energy"]["scores"] == scores["homes"]["other:energy"]["scores"]

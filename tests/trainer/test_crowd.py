@@ -85,6 +85,6 @@ def test_a_pool_as_json_says_how_homes_differ(noise):
     data = pool_json(pools([card_of(noise), card_of(noise[::-1], site="back")])[0])
     assert data["homes"] == ["h:it", "back:it"]
     assert data["unit"] == "share of each home's mean"
-    assert set(data["spread"]) == {"CRPS skill", "day-total skill", "day-total skill over yesterday"}
+    assert set(data["spread"]) == {"CRPS skill", "day skill", "day skill over yesterday"}
     assert data["spread"]["CRPS skill"]["median"] == 0.0  # the climatology beside itself
     assert json.dumps(data)

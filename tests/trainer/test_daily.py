@@ -42,10 +42,10 @@ def test_energy_at_another_hour_is_misplaced_and_total_right(hourly):
     actual, forecast = np.zeros((72, 48)), np.zeros((72, 48))
     actual[:, 10] = 300.0  # in the sixth hour, first half
     forecast[:, 11] = 100.0  # the same hour: not misplaced
-    forecast[:, 20] = 200.0  # another hour
+    forecast[:, 20] = 150.0  # another hour
     days, _ = book(hourly, actual, forecast)
-    assert days.errors("model").tolist() == [0.0] * 3
-    assert days.misplaced["model"].tolist() == [400.0] * 3  # 200 Wh were missing, and 200 Wh stood ready for nothing
+    assert days.errors("model").tolist() == [50.0] * 3
+    assert days.misplaced["model"].tolist() == [200.0] * 3  # 150 Wh came at another time, 50 Wh more came than forecast
     assert days.misplaced["naive"].tolist() == days.errors("naive").tolist() == [300.0] * 3
 
 
