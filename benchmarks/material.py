@@ -119,7 +119,7 @@ def bundle(preset: str) -> Bundle:
     if not bundle_folder(preset).is_dir():
         from export.assemble import export_run
 
-        export_run(run(preset), bundle_folder(preset), sign_key=signing_key())
+        export_run(run(preset), bundle_folder(preset), sign_key=signing_key(), even_if_worse=True)
     return read_bundle(bundle_folder(preset), trusted=signing.trusted_keys((CONFIG / "hearthcast" / "trusted",)))
 
 

@@ -21,6 +21,7 @@ def arguments() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="BUNDLE", help="folder to write, or NAME.tar for one file; what is there is replaced"
     )
     parser.add_argument("--name", help="the model's name (default: the run's)")
+    parser.add_argument("--even-if-worse", action="store_true", help="export a model that scored worse than the rolling climatology or its base")
     parser.add_argument("--int8", action="store_true", help="ship an int8 graph if it loses less than 0.1 %% and is faster on this machine")
     signature = parser.add_mutually_exclusive_group()
     signature.add_argument("--sign-key", type=Path, metavar="KEY", help="private key (default: this user's, made on first use)")
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         sign_key = None if given.unsigned else given.sign_key or signing.workstation_key()
         with console.status("converting and comparing with Keras"):
-            report = export_run(given.run, given.out, sign_key=sign_key, int8=given.int8, name=given.name)
+            report = export_run(given.run, given.out, sign_key=sign_key, int8=given.int8, name=given.name, even_if_worse=given.even_if_worse)
         console.print(table(report))
     except HearthcastError as err:
         print(f"error: {err}", file=sys.stderr)

@@ -29,6 +29,7 @@ from export.graph import operators
 from export.quantize import Verdict, int8_graph, judge
 from export.run_folder import MODEL, Run, Sample, read_run
 from export.verify import Parity, parity
+from export.worth import check_worth
 
 LIBRARIES: Final = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 TIMED_RUNS: Final = 51
@@ -53,7 +54,7 @@ class Report:
     """Public key of the signature."""
 
 
-def export_run(path: Path, out: Path, *, sign_key: Path | None, int8: bool = False, name: str | None = None) -> Report:
+def export_run(path: Path, out: Path, *, sign_key: Path | None, int8: bool = False, name: str | None = None, even_if_worse: bool = False) -> Report:
     """Export the run at `path` to a bundle at `out`, which is replaced as a whole, or left as it is when anything fails.
 
     Args:
@@ -62,14 +63,17 @@ def export_run(path: Path, out: Path, *, sign_key: Path | None, int8: bool = Fal
         sign_key: file of the private key; None for an unsigned bundle.
         int8: try an int8 graph, and ship it when it loses next to nothing and is faster here.
         name: the model's name; the run's when None.
+        even_if_worse: export a model whose own scores are worse than the rolling climatology's or its base's.
 
     Raises:
-        ExportError: the model cannot be exported faithfully.
+        ExportError: the model cannot be exported faithfully, or is not worth it.
         BundleError: `out` is no bundle, or cannot be written.
         ConfigError: no readable signing key.
     """
     signer = None if sign_key is None else signing.public_text(signing.load_key(sign_key))
     run = read_run(path)
+    if not even_if_worse:
+        check_worth(run.scores, source=str(path))
     converted = convert(load_model(path / MODEL), run.plan, run.outputs)
     manifest = manifest_of(run, converted, name or run.name)
     model = Model(bundle_in_memory(manifest, _with_properties(converted.graph, manifest), run))

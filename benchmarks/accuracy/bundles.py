@@ -125,7 +125,7 @@ def export(run: Path, bundle: Path) -> None:
     Raises:
         TrainingError: it cannot be exported.
     """
-    _run(shlex.join(["hearthcast-export", str(run), "--out", str(bundle), "--unsigned"]), bundle.parent)
+    _run(shlex.join(["hearthcast-export", str(run), "--out", str(bundle), "--unsigned", "--even-if-worse"]), bundle.parent)
 
 
 def bundle_of(path: Path, folder: Path) -> Path:
