@@ -14,7 +14,7 @@ from benchmarks import material
 from benchmarks.section import Section, claims_markdown, from_json
 from benchmarks.timing import machine_text
 
-GROUPS = ("exporting", "features", "forecasting", "replaying", "training", "pipeline", "installing", "agent")
+GROUPS = ("exporting", "features", "forecasting", "backtesting", "replaying", "training", "pipeline", "installing", "agent")
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Results
 

@@ -259,16 +259,16 @@ class Forecaster:
         if self.model is None:
             return [("baseline", ("no model is installed: rolling climatology",))] * len(origins)
         shares = np.stack([builder.known_shares(origins, name, self.plan.context_s) for name in self.sensors], axis=1)
-        lacks = [self._weather_lacks(builder, int(origin)) for origin in origins]
+        promised = {source.role for source in self.house.weather}
+        roles = [role for role in self.plan.weather if role in promised]
+        lacks = [self._weather_lacks(builder, int(origin), roles) for origin in origins] if roles else [()] * len(origins)
         return [
             self._grade(row, lack) if lack or least < FULL_KNOWN_SHARE else ("full", ())
             for least, row, lack in zip(shares.min(axis=1), shares, lacks, strict=True)
         ]
 
-    def _weather_lacks(self, builder: FeatureBuilder, origin: int) -> tuple[str, ...]:
-        """What is missing of the weather forecast; a house that promises none misses none."""
-        promised = {source.role for source in self.house.weather}
-        roles = [role for role in self.plan.weather if role in promised]
+    def _weather_lacks(self, builder: FeatureBuilder, origin: int, roles: Sequence[str]) -> tuple[str, ...]:
+        """What is missing of the weather forecast of the roles that the house promises and the plan reads."""
         source, seconds = builder.weather or WeatherForecasts(()), self.plan.horizon * self.plan.step_s
         return tuple(lack for role in roles if (lack := source.lack(role, origin, seconds=seconds)) is not None)
 
