@@ -35,6 +35,9 @@ class Source(Protocol):
     def gather(self, batches: Sequence[Ints]) -> list[Gathered]:
         """The windows of each batch."""
 
+    def describe(self, window: int) -> str:
+        """Whose window this is, and of what time."""
+
 
 def batches(windows: Source, *, batch_size: int, relative: Relative, order: Ints | None = None) -> Iterator[Batch]:
     """The windows numbered in `order` (all, in time order, when None), batch by batch."""

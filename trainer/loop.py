@@ -17,8 +17,10 @@ import numpy as np
 
 from edge_agent.contract.errors import TrainingError
 from trainer.batches import Source, batches, n_batches, shuffled
+from trainer.blame import Inquest
 from trainer.model import Network
 from trainer.presets import HyperParameters
+from trainer.windows import Ints
 
 PLATEAU_PATIENCE = 5
 """Epochs without a better validation loss before the plateau schedule halves the learning rate."""
@@ -111,7 +113,7 @@ def train(task: Task, *, checkpoint: Path, display: Display, stop_asked: Callabl
     core.optimizer.build(core.trainable_variables)
     progress = _restore(core, checkpoint) if resume and checkpoint.exists() else Progress()
     if task.keep_untrained and not progress.history:
-        untrained = Epoch(0, math.nan, _validate(task), float(core.optimizer.learning_rate), 0.0, 0.0)
+        untrained = Epoch(0, math.nan, _validate(task, core.get_weights(), 0), float(core.optimizer.learning_rate), 0.0, 0.0)
         progress.add(untrained, core.get_weights(), min_delta=task.hyper.min_delta)
         display.epoch(untrained, progress.best_epoch)
     while progress.next_epoch <= task.hyper.epochs and progress.wait < task.hyper.patience:
@@ -133,44 +135,51 @@ def _train_epoch(task: Task, epoch: int, display: Display, stop_asked: Callable[
     """One epoch; None when stopped in the middle."""
     started = time.perf_counter()
     core, total, done = task.network.core, 0.0, 0
-    order = shuffled(len(task.windows), seed=task.seed, epoch=epoch)
-    for inputs, actual in batches(task.windows, batch_size=task.hyper.batch_size, relative=task.network.relative, order=order):
+    order, before = shuffled(len(task.windows), seed=task.seed, epoch=epoch), core.get_weights()
+    every = batches(task.windows, batch_size=task.hyper.batch_size, relative=task.network.relative, order=order)
+    for number, (inputs, actual) in enumerate(every):
         if stop_asked():
             return None
-        total += len(actual) * float(core.train_on_batch(inputs, actual, return_dict=True)["loss"])
-        done += len(actual)
-        _require_finite(total, task, epoch)
+        loss = float(core.train_on_batch(inputs, actual, return_dict=True)["loss"])
+        if not math.isfinite(loss):
+            core.set_weights(before)
+            raise _no_number(loss, task, task.windows, order, number=number, when=f"epoch {epoch}")
+        total, done = total + len(actual) * loss, done + len(actual)
         display.batch(epoch, done, total / done)
     trained = time.perf_counter()
-    row = Epoch(
+    return Epoch(
         epoch,
         loss=total / done,
-        validation_loss=_validate(task),
+        validation_loss=_validate(task, before, epoch),
         learning_rate=float(core.optimizer.learning_rate),
         samples_per_s=done / (trained - started),
         seconds=time.perf_counter() - started,
     )
-    _require_finite(row.validation_loss, task, epoch)
-    return row
 
 
-def _require_finite(loss: float, task: Task, epoch: int) -> None:
-    if not math.isfinite(loss):
-        less = "; train without --mixed-precision" if task.hyper.mixed_precision else ""
-        raise TrainingError(
-            f"the loss became {loss} in epoch {epoch}: lower --learning-rate (it is {task.hyper.learning_rate:g}){less}, "
-            f"and check the table for values that cannot be"
-        )
-
-
-def _validate(task: Task) -> float:
-    """Mean loss over the stopping span."""
+def _validate(task: Task, before: list[np.ndarray[Any, Any]], epoch: int) -> float:
+    """Mean loss over the stopping span; `before` are weights with which the loss was a number."""
     data = batches(task.stopping, batch_size=task.hyper.batch_size, relative=task.network.relative)
     total, n = 0.0, 0
-    for inputs, actual in data:
-        total += len(actual) * float(task.network.core.test_on_batch(inputs, actual, return_dict=True)["loss"])
-        n += len(actual)
+    for number, (inputs, actual) in enumerate(data):
+        loss = float(task.network.core.test_on_batch(inputs, actual, return_dict=True)["loss"])
+        if not math.isfinite(loss):
+            task.network.core.set_weights(before)
+            raise _no_number(loss, task, task.stopping, np.arange(len(task.stopping)), number=number, when=f"the validation of epoch {epoch}")
+        total, n = total + len(actual) * loss, n + len(actual)
     return total / n
+
+
+def _no_number(loss: float, task: Task, windows: Source, order: Ints, *, number: int, when: str) -> TrainingError:
+    """Says which house and span made the loss of batch `number` what it is; the network has weights from before."""
+    cut = windows.cut(order, task.hyper.batch_size)
+    less = ", train without --mixed-precision" if task.hyper.mixed_precision else ""
+    previous = cut[number - 1] if number else order[:0]
+    found = Inquest(task.network.core, windows, task.network.relative).verdict(cut[number], previous)
+    return TrainingError(
+        f"the loss became {loss} in {when}, batch {number + 1} of {len(cut)}: {found}; "
+        f"otherwise lower --learning-rate (it is {task.hyper.learning_rate:g}){less}"
+    )
 
 
 def _optimizer(task: Task) -> keras.optimizers.Optimizer:

@@ -72,6 +72,12 @@ class ManyWindows:
                 out[i] = {name: values[first:last] for name, values in inputs.items()}, actual[first:last]
         return [out[i] for i in range(len(batches))]
 
+    def describe(self, window: int) -> str:
+        """Whose window this is, and of what time."""
+        part = int(self._part[window])
+        windows = self.parts[part]
+        return f"{windows.describe(int(window - self._first[part]))}, at steps of {windows.plan.step_s // 60} min"
+
     def _gather(self, picked: Ints) -> Gathered:
         """Windows of one step, in the order of `picked`."""
         by_part = np.argsort(self._part[picked], kind="stable")
@@ -94,4 +100,4 @@ def windows_of(
     origins = daily_origins(series, plan, home.sensor, share=share, rng=rng)
     if len(origins):
         origins = origins[builder.scales(origins)[:, 0] > 1.01 * MIN_SCALE_W * plan.step_s / 3600]
-    return Windows(builder, origins, on_progress=on_progress)
+    return Windows(builder, origins, name=home.name, on_progress=on_progress)

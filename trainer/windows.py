@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edge_agent.contract.errors import DataError
 from edge_agent.contract.features import SCALE_DAYS, FeatureBuilder, ModelInputs
-from edge_agent.contract.localtime import DAY_S
+from edge_agent.contract.localtime import DAY_S, iso_utc
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.series import Series
 
@@ -159,15 +159,16 @@ class Windows:
     at_once: Final = 1
     """Batches that are best gathered together."""
 
-    def __init__(self, builder: FeatureBuilder, origins: Ints, *, on_progress: Callable[[int], None] | None = None) -> None:
+    def __init__(self, builder: FeatureBuilder, origins: Ints, *, name: str = "", on_progress: Callable[[int], None] | None = None) -> None:
         """Prepare; for anchored plans this computes the anchors, which takes about 3 ms an origin, once.
 
         Args:
             builder: computes inputs.
             origins: unix s, on the series' grid.
+            name: of the home, for messages.
             on_progress: called with the number of anchors just made.
         """
-        self.builder, self.origins = builder, origins
+        self.builder, self.origins, self.name = builder, origins, name
         self.plan = builder.plan
         self.rows = (origins - builder.series.start) // builder.series.step_s
         self.target = builder.target.astype(np.float32)
@@ -187,6 +188,14 @@ class Windows:
     def inputs(self, picked: Ints) -> ModelInputs:
         """Model inputs of the windows numbered `picked`."""
         return self.builder.inputs(self.origins[picked], None if self.anchors is None else self.anchors[picked])
+
+    def describe(self, window: int) -> str:
+        """Whose window this is, what it reads and forecasts, and the largest value in that."""
+        origin, plan, series = int(self.origins[window]), self.plan, self.builder.series
+        start, end = origin - plan.context_s, origin + plan.horizon * plan.step_s
+        values = self.target[max((start - series.start) // series.step_s, 0) : (end - series.start) // series.step_s]
+        largest = f"{np.nanmax(np.abs(values)):.4g} {plan.unit}" if np.isfinite(values).any() else "unknown"
+        return f"{self.name or 'the house'} from {iso_utc(start)} to {iso_utc(end)} (forecast from {iso_utc(origin)}, largest value {largest})"
 
     def actual(self, picked: Ints) -> Float32s:
         """What happened, `(n, horizon)`, target's unit, NaN unknown."""

@@ -107,8 +107,42 @@ def test_training_stops_when_patience_ends(task, tmp_path):
 
 def test_a_loss_that_is_not_a_number_stops_training_and_says_what_to_do(task, tmp_path):
     broken = task(loss=lambda _actual, predicted: predicted[:, 0, 0] * math.nan, keep_untrained=False)
-    with pytest.raises(TrainingError, match=r"became nan in epoch 1: lower --learning-rate \(it is 0.002\)"):
+    with pytest.raises(TrainingError, match=r"became nan in epoch 1, batch 1 of 3: .* lower --learning-rate \(it is 0.002\)"):
         run(broken, tmp_path)
+
+
+@pytest.fixture
+def poisoned(small_builder, small_series):
+    """`poisoned(row)`: twenty windows of a house whose meter said something in that hour that no float can square."""
+
+    def make(row, first=700):
+        values = small_series.values.copy()
+        values[row, 0] = 1e30
+        builder = small_builder("base", series=replace(small_series, values=values))
+        return Windows(builder, builder.series.start + HOUR * np.arange(first, first + 20), name="small:energy")
+
+    return make
+
+
+def test_a_poisoned_window_is_named_with_its_house_and_span(task, poisoned, tmp_path):
+    broken = replace(task(), windows=poisoned(742))  # the last hour of the horizon of the last window but one
+    with pytest.raises(TrainingError) as error:
+        run(broken, tmp_path)
+    # windows begin at hours 700 to 719 and forecast 24: those of 719 alone reach hour 742
+    assert "became inf in epoch 1" in str(error.value)
+    assert "at fault is small:energy from 2026-01-23T23:00:00Z to 2026-01-31T23:00:00Z (forecast from 2026-01-30T23:00:00Z" in str(error.value)
+    assert "largest value 1e+30 Wh" in str(error.value)
+
+
+def test_a_poisoned_window_of_the_stopping_span_is_named_before_training(task, poisoned, tmp_path):
+    broken = replace(task(), stopping=poisoned(742))
+    with pytest.raises(TrainingError, match=r"in the validation of epoch 0, batch 3 of 3: at fault is small:energy from 2026-01-23T23"):
+        run(broken, tmp_path)
+
+
+def test_training_that_runs_away_blames_no_house(task, tmp_path):
+    with pytest.raises(TrainingError, match=r"no window of the batch does that by itself, .* lower --learning-rate \(it is 1e\+25\)"):
+        run(task(replace(HYPER, learning_rate=1e25, schedule="constant")), tmp_path)
 
 
 def test_stopped_before_the_first_epoch_there_is_nothing_to_keep(task, tmp_path):
