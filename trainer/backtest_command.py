@@ -20,7 +20,9 @@ from edge_agent.contract.errors import ConfigError, DataError, HearthcastError
 from trainer.archive import file_name
 from trainer.backtest_plan import jobs_of, plans_of
 from trainer.crowd import pool_json, pools
+from trainer.findings import ACCEPT_HELP, DOUBTFUL, Finding
 from trainer.outputs import move_whole, staging, write_whole
+from trainer.quality_report import print_findings, record_of, summary_table
 from trainer.score_tables import homes_table, pool_table, score_table, spread_table
 from trainer.scorecard import Card, to_json
 from trainer.workers import Job, Skipped, cards
@@ -62,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--price", type=float, default=0.30, metavar="X", help="of a kWh, for the report (default: %(default)s)")
     parser.add_argument("--currency", default="EUR", help="of the price (default: %(default)s)")
     parser.add_argument("--repair", action="store_true", help="repair what can be repaired in the data, and say what")
+    parser.add_argument("--accept", nargs="+", default=[], choices=DOUBTFUL, metavar="KIND", help=ACCEPT_HELP)
     parser.add_argument("--allow-unsigned", action="store_true", help="accept a bundle that nobody trusted has signed")
     parser.add_argument("--workers", type=int, metavar="N", help="processes for many homes (default: one a core)")
 
@@ -82,15 +85,17 @@ def _run(args: argparse.Namespace, console: Console) -> None:
     plans = plans_of(args, bundle, console)
     is_many = args.all_targets or len(plans) > 1
     skipped: list[Skipped] = []
-    jobs = jobs_of(args, plans, bundle, console, skipped if is_many else None)
+    findings: list[Finding] = []
+    jobs = jobs_of(args, plans, bundle, findings=findings, skipped=skipped if is_many else None)
     with ExitStack() as stack:
         place = args.predictions if is_many or not args.predictions else args.predictions.absolute().parent
         archive = stack.enter_context(staging(place, option="--predictions")) if place else None
         made = _made(jobs, bundle, archive, args, n_homes=sum(len(plan.targets) for plan in plans), skipped=skipped, console=console)
+        _say_findings(findings, console, n_homes=sum(len(plan.targets) for plan in plans), is_many=is_many)
         for one in skipped:
             console.print(f"[yellow]left out:[/] {one.name}: {one.reason}", soft_wrap=True)
         _say(made, console, is_many=is_many)
-        _write(args, made, skipped, is_many=is_many, archive=archive)
+        _write(args, made, skipped, findings, archive=archive)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -159,6 +164,13 @@ def _workers(wanted: int | None, n_homes: int) -> int:
     return min(wanted or cores, n_homes)
 
 
+def _say_findings(findings: list[Finding], console: Console, *, n_homes: int, is_many: bool) -> None:
+    if not is_many:
+        print_findings(console, findings)
+    elif findings:
+        console.print(summary_table(findings, n_homes, where="with --json, in its file"))
+
+
 def _say(made: list[Card], console: Console, *, is_many: bool) -> None:
     if not is_many:
         console.print(score_table(made[0]))
@@ -173,13 +185,15 @@ def _say(made: list[Card], console: Console, *, is_many: bool) -> None:
             console.print(spread_table(pool))
 
 
-def _write(args: argparse.Namespace, made: list[Card], skipped: list[Skipped], *, is_many: bool, archive: Path | None) -> None:
+def _write(args: argparse.Namespace, made: list[Card], skipped: list[Skipped], findings: list[Finding], *, archive: Path | None) -> None:
     """Write what was asked for."""
+    is_many = args.all_targets or len(args.house) > 1
     if args.json:
-        data = to_json(made[0])
+        data = {**to_json(made[0]), "quality": record_of(findings)}
         if is_many:
             homes = {card.name: to_json(card) for card in made}
             data = {"homes": homes, "pools": [pool_json(pool) for pool in pools(made)], "skipped": {one.name: one.reason for one in skipped}}
+            data["quality"] = record_of(findings)
         write_whole(args.json, json.dumps(data, indent=1) + "\n", option="--json")
     if args.html:
         from trainer.report import report  # matplotlib takes a second to load

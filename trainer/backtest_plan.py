@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,8 @@ from edge_agent.contract.series import Series
 from edge_agent.contract.weather import PerfectWeather, WeatherForecasts
 from edge_agent.forecaster import Forecaster, Model
 from trainer.backtest import choose_origins
-from trainer.datasets import read_table
+from trainer.datasets import ReadOptions, read_table
+from trainer.findings import Finding
 from trainer.homes import Sources, files_by_house
 from trainer.rolling import NO_ORIGIN, Weather
 from trainer.table_times import standard_offset_s
@@ -103,38 +104,40 @@ def _fits(house: HouseSpec, model: Model | None, target: str) -> str | None:
     return None
 
 
-def jobs_of(args: argparse.Namespace, plans: list[Plan], bundle: Bundle | None, console: Console, skipped: list[Skipped] | None) -> Iterator[Job]:
+def jobs_of(
+    args: argparse.Namespace, plans: list[Plan], bundle: Bundle | None, *, findings: list[Finding], skipped: list[Skipped] | None
+) -> Iterator[Job]:
     """The homes, each table read when its turn comes.
 
-    A house that cannot be used, or a home without origins, goes to `skipped`; where there is no such list, it is an error.
+    What is found in the tables is added to `findings`. A house or target that cannot be used, or a home without origins, goes to `skipped`; where
+    there is no such list, it is an error.
     """
     model, archived = _model(bundle), read_weather(args.weather) if args.weather else None
     for plan in plans:
         try:
-            series = _series(plan, args, console, is_one=len(plans) == 1)
+            options = ReadOptions(repair=args.repair, accept=tuple(args.accept), leave_out=skipped is not None)
+            table = read_table(plan.house, plan.files, options=options)
         except DataError as err:
             _set_aside(plan.house.site, err, skipped)
             continue
+        findings += [replace(finding, source=plan.house.site) for finding in table.findings] if skipped is not None else table.findings
         for target, is_modelled in plan.targets.items():
             forecaster = Forecaster(plan.house, model if is_modelled else None, target=target)
-            job = _job(args, plan, series, forecaster, archived)
-            if len(job.origins):
-                yield job
-            else:
-                _set_aside(job.name, DataError(NO_ORIGIN), skipped)
+            job = _job(args, plan, table.series, forecaster, archived)
+            try:
+                table.require(forecaster.target_sensor)
+                if not len(job.origins):
+                    raise DataError(NO_ORIGIN)
+            except DataError as err:
+                _set_aside(job.name, err, skipped)
+                continue
+            yield job
 
 
 def _set_aside(name: str, err: DataError, skipped: list[Skipped] | None) -> None:
     if skipped is None:
         raise err
     skipped.append(Skipped(name, str(err)))
-
-
-def _series(plan: Plan, args: argparse.Namespace, console: Console, *, is_one: bool) -> Series:
-    table = read_table(plan.house, plan.files, repair=args.repair)
-    for line in table.repairs:
-        console.print(f"[yellow]repaired:[/] {'' if is_one else f'{plan.house.site}: '}{line}", soft_wrap=True)
-    return table.series
 
 
 def _job(args: argparse.Namespace, plan: Plan, series: Series, forecaster: Forecaster, archived: WeatherForecasts | None) -> Job:

@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainer.loop import Epoch
+if TYPE_CHECKING:
+    from trainer.loop import Epoch  # loads Keras, which reading houses need not wait for
 
 
 class TrainingDisplay:

@@ -20,7 +20,7 @@ from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import HouseSpec, parse_house
 from trainer.baselines import CLIMATOLOGY, baseline_predictions
-from trainer.datasets import Table, read_table
+from trainer.datasets import ReadOptions, Table, read_table
 from trainer.display import TrainingDisplay, counting
 from trainer.evaluate import calibrate, model_predictions, score_table
 from trainer.gallery import forecast_pictures, loss_picture, save_pictures
@@ -28,6 +28,7 @@ from trainer.loop import Epoch, Progress, Task, train
 from trainer.machine import git_commit, library_versions, machine, peak_memory_mb
 from trainer.model import Network, build_base, build_seed, scaling_of
 from trainer.presets import HyperParameters, plan_for
+from trainer.quality_report import print_findings, record_of
 from trainer.run_folder import RunFolder
 from trainer.scores import Predictions
 from trainer.tracking import RunStart, TrackedRun, track
@@ -57,6 +58,8 @@ class FitRequest:
     """Roles whose forecast over the horizon the model reads."""
     seed: int = 0
     repair: bool = False
+    accept: tuple[str, ...] = ()
+    """Kinds of findings that are true of this house."""
     resume: bool = False
     tracking_uri: str | None = None
     """MLflow's store; None: a SQLite file beside the run; `off`: none."""
@@ -129,11 +132,9 @@ def read_material(request: FitRequest, console: Console) -> Material:
     house = parse_house(text, source=str(request.house))
     target = house.target(request.target) if request.target else house.targets[0]
     plan = plan_for(request.preset, house, target.name, request.covariates, request.weather)
-    table = read_table(house, list(request.data), repair=request.repair)
-    for line in table.repairs:
-        console.print(f"[yellow]repaired:[/] {line}", soft_wrap=True)
-    for line in table.notes:
-        console.print(f"note: {line}", soft_wrap=True)
+    table = read_table(house, list(request.data), options=ReadOptions(repair=request.repair, accept=request.accept))
+    print_findings(console, table.findings, table.notes)
+    table.require(target.sensor)
     series = table.series
     span = f"{iso_utc(series.start)} to {iso_utc(series.end)}, {len(series):,} steps"
     console.print(f"{house.site}: {span}; target {target.name} ({plan.unit})", soft_wrap=True)
@@ -239,7 +240,7 @@ def _windows(material: Material, name: str, console: Console) -> Windows:
     if name not in material.made:
         origins = getattr(material.split, name).origins
         with counting(console, f"climatology, {name} span", len(origins)) as advance:
-            material.made[name] = Windows(material.builder, origins, on_progress=advance)
+            material.made[name] = Windows(material.builder, origins, name=material.house.site, on_progress=advance)
     return material.made[name]
 
 
@@ -295,6 +296,7 @@ def _record(request: FitRequest, material: Material, trained: Trained) -> dict[s
         "seed": request.seed,
         "house": material.house_text,
         "repairs": material.table.repairs,
+        "quality": record_of(material.table.findings),
         "versions": library_versions(),
         "backend": keras.backend.backend(),
         "git_commit": git_commit(),

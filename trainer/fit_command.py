@@ -15,6 +15,7 @@ from rich.console import Console
 
 from edge_agent.contract.errors import ConfigError, TrainingError
 from edge_agent.contract.schema import STEPS_S, WEATHER_ROLES, read_house
+from trainer.findings import ACCEPT_HELP, DOUBTFUL
 from trainer.presets import COVARIATE_ROLES, PRESETS, SCHEDULES, HyperParameters, hyper_parameters, plan_for
 from trainer.quiet import without_native_stderr
 
@@ -67,6 +68,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights, dropout and the order of windows (default: %(default)s)")
     parser.add_argument("--repair", action="store_true", help="repair a faulty table where that is possible, and say what was repaired")
+    parser.add_argument("--accept", nargs="+", default=[], choices=DOUBTFUL, metavar="KIND", help=ACCEPT_HELP)
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow's store (default: $MLFLOW_TRACKING_URI, else mlflow.db beside RUN; off: none)")
     parser.add_argument("--experiment", metavar="NAME", help="MLflow's experiment, whose runs stand side by side (default: the house's name)")
     _add_home_arguments(parser.add_argument_group("many homes (preset base)"))
@@ -165,6 +167,7 @@ def asked_for(arguments: argparse.Namespace) -> tuple[FitRequest, HomesRequest |
         weather=tuple(arguments.weather),
         seed=arguments.seed,
         repair=arguments.repair,
+        accept=tuple(arguments.accept),
         resume=arguments.resume,
         tracking_uri=arguments.tracking_uri,
         experiment=arguments.experiment,
@@ -198,7 +201,8 @@ def _check_homes(arguments: argparse.Namespace) -> HomesRequest:
         raise ConfigError(
             f"--augment {arguments.augment} --days {arguments.days:g}: a number of at least 0 and a share above 0 and up to 1 are expected"
         )
-    sources = Sources(tuple(arguments.house), tuple(arguments.data), tuple(arguments.train_share), repair=arguments.repair)
+    files = tuple(arguments.house), tuple(arguments.data)
+    sources = Sources(*files, tuple(arguments.train_share), repair=arguments.repair, accept=tuple(arguments.accept))
     files_by_house(sources)
     return HomesRequest(sources, tuple(resolutions), arguments.augment, arguments.days)
 

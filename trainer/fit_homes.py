@@ -23,14 +23,16 @@ from trainer.augment import disaggregate, slow_level, some_temperature, together
 from trainer.baselines import CLIMATOLOGY, actual_values, baseline_predictions
 from trainer.display import counting
 from trainer.evaluate import model_predictions, raw_outputs, score_table
+from trainer.findings import Finding
 from trainer.fit import BATCH, MODEL, FitRequest, TrackedDisplay
 from trainer.gallery import loss_picture, save_pictures
-from trainer.homes import TARGET, Home, HomeSplit, HomesRequest, fingerprint_of, read_homes, seen, split_homes
+from trainer.homes import TARGET, Home, HomeSplit, HomesRequest, fingerprint_of, seen, split_homes, survey
 from trainer.loop import Progress, Task, train
 from trainer.machine import git_commit, library_versions, machine, peak_memory_mb
 from trainer.many_windows import ManyWindows, windows_of
 from trainer.model import Network, build_base
 from trainer.presets import plan_for
+from trainer.quality_report import record_of
 from trainer.run_folder import RunFolder
 from trainer.scores import Predictions
 from trainer.tracking import RunStart, TrackedRun, track
@@ -57,6 +59,8 @@ class HomesMaterial:
     plan: FeaturePlan
     fingerprint: str
     asked: HomesRequest
+    findings: list[Finding]
+    """What was found in the histories of all homes, those left out too."""
     made: dict[str, ManyWindows] = field(default_factory=dict)
     """Windows by part of the homes, once they are made: a search trains on them again and again."""
 
@@ -143,14 +147,15 @@ def read_material(request: FitRequest, homes: HomesRequest, console: Console) ->
     Raises:
         HearthcastError: the houses or their tables cannot be used, or are too few.
     """
-    every = read_homes(homes.sources, console)
+    surveyed = survey(homes.sources, console)
+    every = surveyed.homes
     split = split_homes(every, seed=request.seed)
     # the published plan has the coarsest step; which home it is made from does not matter
     plan = plan_for("base", replace(every[0].house, step_s=COARSEST_S), TARGET, request.covariates, request.weather)
     console.print(
         f"{len(every)} homes: {len(split.train)} to train on, {len(split.stopping)} for early stopping, {len(split.calibration)} to calibrate"
     )
-    return HomesMaterial(every, split, plan, fingerprint_of(every), homes)
+    return HomesMaterial(every, split, plan, fingerprint_of(every), homes, surveyed.findings)
 
 
 def started_facts(request: FitRequest, material: HomesMaterial) -> dict[str, Any]:
@@ -326,6 +331,7 @@ def _record(request: FitRequest, material: HomesMaterial, progress: Progress, *,
             "windows_per_s": float(np.median(rates)) if rates else 0.0,
         },
         "split": split,
+        "quality": record_of(material.findings),
         "scores_unit": "shares of each home's mean of 28 days",
         "hyper_parameters": request.hyper.to_dict(),
         "seed": request.seed,

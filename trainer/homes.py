@@ -12,16 +12,22 @@ import numpy.typing as npt
 from rich.console import Console
 
 from edge_agent.contract.errors import ConfigError, DataError
+from edge_agent.contract.localtime import DAY_S
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import ROLES, HouseSpec, Target, read_house
 from edge_agent.contract.series import Series
-from trainer.datasets import fingerprint, read_table
+from trainer.datasets import ReadOptions, fingerprint, read_table
+from trainer.display import counting
+from trainer.findings import Finding
+from trainer.quality_report import print_summary
 
 Floats = npt.NDArray[np.float64]
 
 TARGET: Final = "energy"
 """What the target of a model over many homes is called, whatever the homes call theirs."""
 HELD_OUT_SHARE: Final = 0.15
+MIN_KNOWN_DAYS: Final = 21
+"""Of less, no window remains after the days that give a home's scale and a model's context."""
 MIN_HOMES: Final = 3
 """One to train on, one that chooses the epoch, one that calibrates."""
 
@@ -36,6 +42,8 @@ class Sources:
     train_shares: tuple[float, ...] = ()
     """Share of each house's time, from its start, that may be looked at; all of every house when empty."""
     repair: bool = False
+    accept: tuple[str, ...] = ()
+    """Kinds of findings that are true of these houses."""
 
 
 @dataclass(frozen=True)
@@ -69,22 +77,40 @@ class Home:
     """Whether all of the house's time may be looked at: only such a home can be set aside, the others keep a span of their own."""
 
 
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """The homes that can be used, and what was found in all of them."""
+
+    homes: list[Home]
+    findings: list[Finding]
+    """Their source is the house's site, their sensor the home's target."""
+
+
 def read_homes(sources: Sources, console: Console) -> list[Home]:
-    """The homes of all houses.
+    """The homes of all houses that can be used. Raises as `survey`."""
+    return survey(sources, console).homes
+
+
+def survey(sources: Sources, console: Console) -> Survey:
+    """The homes of all houses; one that cannot be used is left out and named, which ends nothing.
 
     Raises:
         ConfigError: houses and files do not pair up, two houses have one name, a house without an energy target, a share outside (0, 1].
-        DataError: as `read_table`.
     """
     shares = _shares(sources)
-    homes: list[Home] = []
-    for path, files, share in zip(sources.houses, files_by_house(sources), shares, strict=True):
-        homes += _homes_of(read_house(path), files, share, repair=sources.repair, console=console)
-    names = [home.name for home in homes]
+    houses = [read_house(path) for path in sources.houses]
+    names = [f"{house.site}:{target.name}" for house in houses for target in _targets(house)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"two homes are called {twice[0]!r}: give each house.toml its own site")
-    return homes
+    surveys = []
+    with counting(console, "reading and checking houses", len(houses)) as advance:
+        for house, files, share in zip(houses, files_by_house(sources), shares, strict=True):
+            surveys.append(_survey_house(house, files, sources, share))
+            advance(1)
+    whole = Survey([home for one in surveys for home in one.homes], [finding for one in surveys for finding in one.findings])
+    print_summary(console, whole.findings, len(names))
+    return whole
 
 
 def files_by_house(sources: Sources) -> list[list[Path]]:
@@ -111,16 +137,30 @@ def _shares(sources: Sources) -> tuple[float, ...]:
     return shares
 
 
-def _homes_of(house: HouseSpec, files: list[Path], share: float, *, repair: bool, console: Console) -> list[Home]:
+def _targets(house: HouseSpec) -> list[Target]:
     targets = [target for target in house.targets if ROLES[house.sensor(target.sensor).role].kind == "energy"]
     if not targets:
         raise ConfigError(f"house {house.site!r} has no energy target: add one to [[targets]], or leave the house out")
-    table = read_table(house, files, repair=repair)
-    for line in (*table.repairs, *table.notes):
-        console.print(f"{house.site}: {line}")
-    whole = table.series
-    series = whole.between(whole.start, whole.start + round(share * len(whole)) * whole.step_s)
-    return [_home(house, series, target, is_whole=share == 1.0) for target in targets]
+    return targets
+
+
+def _survey_house(house: HouseSpec, files: list[Path], sources: Sources, share: float) -> Survey:
+    options = ReadOptions(repair=sources.repair, accept=sources.accept, leave_out=True, share=share)
+    try:
+        table = read_table(house, files, options=options)
+    except DataError as err:
+        return Survey([], [Finding(house.site, "table", str(err), "refused", "left out")])
+    findings = [replace(finding, source=house.site) for finding in table.findings]
+    refused = {finding.sensor for finding in findings if finding.done == "refused"}
+    homes = []
+    for target in _targets(house):
+        known_days = int(np.isfinite(table.series.column(target.sensor)).sum()) * table.series.step_s / DAY_S
+        if target.sensor not in refused and known_days < MIN_KNOWN_DAYS:
+            what = f"known for {known_days:.3g} days, {MIN_KNOWN_DAYS} are expected"
+            findings.append(Finding(house.site, "short", what, "refused", "left out", target.sensor, len(table.series)))
+        elif target.sensor not in refused:
+            homes.append(_home(house, table.series, target, is_whole=share == 1.0))
+    return Survey(homes, findings)
 
 
 def _home(house: HouseSpec, series: Series, target: Target, *, is_whole: bool) -> Home:

@@ -62,7 +62,11 @@ def rows_of(frame: pd.DataFrame, columns: tuple[str, ...], findings: Findings) -
     if frame.empty:
         raise findings.error("no rows under the header", "a row for every step is expected")
     numbers = frame.index.to_numpy(np.int64) + 2
-    values = {name: _numbers(frame[name], numbers, findings) for name in columns}
+    values = {}
+    for name in columns:
+        values[name] = np.full(len(frame), np.nan)
+        with findings.column(name):
+            values[name] = _numbers(frame[name], numbers, findings)
     return Rows(numbers, frame.iloc[:, 0].reset_index(drop=True), values)
 
 
@@ -151,5 +155,6 @@ def _numbers(column: pd.Series, rows: Ints, findings: Findings) -> Floats:
             rows[bad],
             expected="numbers with a decimal point, or nothing, are expected: correct the file",
             repair="taken as unknown",
+            kind="text",
         )
     return values

@@ -12,7 +12,7 @@ import pandas as pd
 
 from edge_agent.contract.localtime import DAY_S, iso_utc, utc_offsets_s
 from edge_agent.contract.schema import HouseSpec
-from trainer.findings import Findings, count
+from trainer.findings import Finding, Findings, count, in_rows
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -72,9 +72,10 @@ def find_grid(times: pd.Series, numbers: Ints, house: HouseSpec, findings: Findi
         numbers[rows[~is_first]],
         expected="one row for each step is expected: remove the others",
         repair="dropped, the first of each kept",
+        kind="duplicate",
     )
     rows, slots = rows[is_first], slots[is_first]
-    _check_gaps(slots, rows, cadence_s=cadence_s, numbers=numbers, is_single=is_single, findings=findings)
+    _check_gaps(slots, rows, cadence_s=cadence_s, phase_s=phase_s, numbers=numbers, is_single=is_single, findings=findings)
     start = int(slots[0]) * cadence_s + phase_s
     return Grid(start, cadence_s, int(slots[-1] - slots[0]) + 1, rows, slots - slots[0])
 
@@ -82,11 +83,10 @@ def find_grid(times: pd.Series, numbers: Ints, house: HouseSpec, findings: Findi
 def _unix_seconds(times: pd.Series, numbers: Ints, house: HouseSpec, findings: Findings) -> tuple[Floats, Bools]:
     """Unix s of each row, NaN for rows dropped, and which rows stand alone in the hour that autumn's clock change repeats."""
     seconds, is_aware = _parse(times, numbers, findings)
-    if is_aware or house.table_clock == "utc":
-        return seconds, np.zeros(len(seconds), bool)
     known = np.isfinite(seconds)
-    if house.table_clock == "standard":
-        seconds[known] -= standard_offset_s(seconds[known], house.zone)
+    if is_aware or (house.table_clock != "local" and not _is_wall_time(seconds, numbers, house, findings)):
+        if not is_aware and house.table_clock == "standard":
+            seconds[known] -= standard_offset_s(seconds[known], house.zone)
         return seconds, np.zeros(len(seconds), bool)
     utc, is_single = local_to_utc(np.where(known, seconds, 0.0), house.zone)
     skipped = known & np.isnan(utc)
@@ -95,8 +95,21 @@ def _unix_seconds(times: pd.Series, numbers: Ints, house: HouseSpec, findings: F
         numbers[skipped],
         expected='if the file\'s clock never changes, set table_clock = "standard" or "utc" in house.toml; else correct the file',
         repair="dropped",
+        kind="time",
     )
     return np.where(known, utc, np.nan), is_single & known
+
+
+def _is_wall_time(seconds: Floats, numbers: Ints, house: HouseSpec, findings: Findings) -> bool:
+    """Whether times that are said to follow no daylight saving do: of all hours, they repeat just the ones that the house's clock repeats."""
+    rows = np.flatnonzero(np.isfinite(seconds))
+    repeated = rows[pd.Series(seconds[rows]).duplicated()]
+    if not len(repeated) or not is_ambiguous(seconds[repeated], house.zone).all():
+        return False
+    where = f"in the hour that the clock of {house.time_zone} repeats ({in_rows(numbers[repeated])})"
+    what = f"{count(len(repeated), 'time')} twice, {where}: the file is in wall time"
+    finding = Finding(findings.source, "clock", what, "repaired", "read as wall time", steps=len(seconds))
+    return findings.decide(finding, expected=f'it is said to be in {house.table_clock} time: set table_clock = "local" in house.toml')
 
 
 def _parse(times: pd.Series, numbers: Ints, findings: Findings) -> tuple[Floats, bool]:
@@ -120,6 +133,7 @@ def _parse(times: pd.Series, numbers: Ints, findings: Findings) -> tuple[Floats,
         numbers[bad],
         expected="times such as 2026-11-24 06:00:00 or 2026-11-24T06:00:00+01:00 are expected: correct the file",
         repair="those rows dropped",
+        kind="time",
     )
     utc = parsed.dt.tz_convert("UTC").dt.tz_localize(None) if parsed.dt.tz is not None else parsed
     seconds = utc.to_numpy("datetime64[us]").astype(np.int64) / 1e6
@@ -149,20 +163,31 @@ def local_to_utc(local: Floats, zone: ZoneInfo) -> tuple[Floats, Bools]:
         Unix s `(n,)`, NaN for times that spring's clock change skips; and which rows lie in a repeated hour that the file holds only once.
     """
     whole = np.floor(local).astype(np.int64)
-    # A zone changes its offset at most once in two days: one of the offsets a day before and a day after is the right one.
-    before, after = utc_offsets_s(whole - DAY_S, zone), utc_offsets_s(whole + DAY_S, zone)
-    fits_before = utc_offsets_s(whole - before, zone) == before
-    fits_after = utc_offsets_s(whole - after, zone) == after
-    is_ambiguous = fits_before & fits_after & (before != after)
-    is_second, is_single = _second_pass(local, is_ambiguous)
+    before, after, fits_before, fits_after = _offsets_around(whole, zone)
+    is_second, is_single = _second_pass(local, fits_before & fits_after & (before != after))
     offset = np.where(fits_after & (~fits_before | is_second), after, before)
     return np.where(fits_before | fits_after, local - offset, np.nan), is_single
 
 
-def _second_pass(local: Floats, is_ambiguous: Bools) -> tuple[Bools, Bools]:
+def is_ambiguous(local: Floats, zone: ZoneInfo) -> Bools:
+    """Whether each wall time, in s, lies in an hour that the zone's clock repeats, `(n,)`."""
+    before, after, fits_before, fits_after = _offsets_around(np.floor(local).astype(np.int64), zone)
+    return fits_before & fits_after & (before != after)
+
+
+def _offsets_around(local: Ints, zone: ZoneInfo) -> tuple[Ints, Ints, Bools, Bools]:
+    """The offsets a day before and a day after each wall time, and whether it exists with either.
+
+    A zone changes its offset at most once in two days: one of the two is the right one.
+    """
+    before, after = utc_offsets_s(local - DAY_S, zone), utc_offsets_s(local + DAY_S, zone)
+    return before, after, utc_offsets_s(local - before, zone) == before, utc_offsets_s(local - after, zone) == after
+
+
+def _second_pass(local: Floats, ambiguous: Bools) -> tuple[Bools, Bools]:
     """Which ambiguous rows belong to the second pass, and which to an hour with one pass only."""
     is_second, is_single = np.zeros(len(local), bool), np.zeros(len(local), bool)
-    rows = np.flatnonzero(is_ambiguous)
+    rows = np.flatnonzero(ambiguous)
     days = np.floor(local[rows] / DAY_S)
     for day in np.unique(days):
         group = rows[days == day]
@@ -181,6 +206,8 @@ def _ascending(rows: Ints, seconds: Floats, numbers: Ints, findings: Findings) -
         numbers[rows[back]],
         expected="times in ascending order are expected: sort the file",
         repair="sorted",
+        kind="order",
+        done="repaired",
     )
     return rows[np.argsort(times, kind="stable")]
 
@@ -210,11 +237,13 @@ def _snap(times: Floats, cadence_s: int, phase_s: int, numbers: Ints, findings: 
         numbers[off],
         expected="a regular step on whole minutes is expected: correct the times",
         repair="moved to the nearest grid time",
+        kind="grid",
+        done="repaired",
     )
     return slots
 
 
-def _check_gaps(slots: Ints, rows: Ints, *, cadence_s: int, numbers: Ints, is_single: Bools, findings: Findings) -> None:
+def _check_gaps(slots: Ints, rows: Ints, *, cadence_s: int, phase_s: int, numbers: Ints, is_single: Bools, findings: Findings) -> None:
     missing = np.diff(slots) - 1
     gap = np.flatnonzero(missing > 0)
     n_slots = int(slots[-1] - slots[0]) + 1
@@ -229,4 +258,7 @@ def _check_gaps(slots: Ints, rows: Ints, *, cadence_s: int, numbers: Ints, is_si
         numbers[rows[gap]],
         expected=f"a row for every step is expected; these are the rows before the gaps{hint}",
         repair="left unknown",
+        kind="gap",
+        steps=int(missing.sum()),
+        span=(int(slots[gap[0]] + 1) * cadence_s + phase_s, int(slots[gap[-1] + 1]) * cadence_s + phase_s) if len(gap) else (None, None),
     )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from edge_agent.contract.schema import Sensor
 from edge_agent.contract.units import UNITS, from_canonical, to_canonical, unit_named
+from trainer.counters import counter_steps
 from trainer.findings import Findings, count
 
 Ints = npt.NDArray[np.int64]
@@ -16,9 +17,10 @@ Floats = npt.NDArray[np.float64]
 
 TINY_PEAK_SHARE: Final = 1 / 2000
 """A whole house whose peaks stay below this share of its valid range is taken for one measured in kWh: 25 W of 50 kW."""
-MAX_FALLING_SHARE: Final = 0.1
-"""A counter falls when its meter is replaced, not in every tenth step."""
 MIN_COUNTER_ROWS: Final = 48
+MIN_EXPORT_SHARE: Final = 0.005
+"""A home whose energy is negative more often feeds into the grid."""
+MIN_EXPORT: Final = 10
 
 
 def canonical_values(raw: Floats, sensor: Sensor, *, cadence_s: int) -> Floats:
@@ -30,25 +32,16 @@ def canonical_values(raw: Floats, sensor: Sensor, *, cadence_s: int) -> Floats:
         cadence_s: the file's step in s.
 
     Returns:
-        `(n,)`. A counter's step runs to the next reading; over gaps no longer than the sensor's hold time its energy is spread evenly.
+        `(n,)`. A counter's step runs to the next reading; over gaps no longer than the sensor's hold time its energy is spread evenly. Where it
+        falls, a new count begins, and the energy is unknown.
     """
     values = to_canonical(raw, sensor.unit)
     if sensor.column_form == "power":
         return values * cadence_s / 3600
     if sensor.column_form == "counter":
-        return _counter_steps(values, max_gap=max(sensor.hold_s // cadence_s, 1))
+        steps = counter_steps(values, max_gap=max(sensor.hold_s // cadence_s, 1))
+        return np.where(steps < 0, np.nan, steps)
     return values
-
-
-def _counter_steps(readings: Floats, *, max_gap: int) -> Floats:
-    """Increase of a cumulative reading in each step, `(n,)`; the last is unknown."""
-    out = np.full(len(readings), np.nan)
-    known = np.flatnonzero(np.isfinite(readings))
-    if len(known) > 1:
-        lengths = np.diff(known)
-        rates = np.where(lengths <= max_gap, np.diff(readings[known]) / lengths, np.nan)
-        out[known[0] : known[-1]] = np.repeat(rates, lengths)
-    return out
 
 
 def check_unit(values: Floats, sensor: Sensor, *, cadence_s: int, findings: Findings) -> None:
@@ -61,18 +54,12 @@ def check_unit(values: Floats, sensor: Sensor, *, cadence_s: int, findings: Find
         findings: gives the error.
 
     Raises:
-        DataError: the typical value lies outside the valid range, a counter falls again and again, a whole house's peaks are tiny, a
-            percentage never passes 1.
+        DataError: the typical value lies outside the valid range, a whole house's peaks are tiny, a percentage never passes 1.
     """
     level = _levels(values, sensor, cadence_s)
     level = level[np.isfinite(level)]
     if not len(level):
         return
-    if sensor.column_form == "counter" and np.mean(level < 0) > MAX_FALLING_SHARE:
-        raise findings.error(
-            f"column {sensor.column!r} falls in {np.mean(level < 0):.0%} of the steps, which no counter does",
-            'if it holds the energy of each step, set column_form = "interval"',
-        )
     problem = _unit_problem(level, sensor)
     if problem:
         raise findings.error(f"column {sensor.column!r} (sensor {sensor.name!r}, {_declared(sensor)}): {problem}", _advice(values, level, sensor))
@@ -111,29 +98,61 @@ def _advice(values: Floats, level: Floats, sensor: Sensor) -> str:
     return "correct the sensor's unit, column_form or valid in house.toml"
 
 
-def within_range(values: Floats, sensor: Sensor, *, cadence_s: int, numbers: Ints, findings: Findings) -> Floats:
-    """`values` with those outside the sensor's valid range unknown.
+def within_range(values: Floats, sensor: Sensor, *, start: int, cadence_s: int, numbers: Ints, findings: Findings) -> Floats:
+    """`values` with those outside the sensor's valid range unknown; energy that a home feeds into the grid is 0 of what it draws.
 
     Args:
         values: canonical values of the steps, `(n,)`.
-        sensor: tells the valid range.
+        sensor: tells the valid range. Energy is never negative, whatever it says.
+        start: unix s of the first step.
         cadence_s: the file's step in s.
-        numbers: row number of each step, 0 where the file has no row, `(n,)`.
+        numbers: row number of each step, that of the row before where the file has none, `(n,)`.
         findings: settles what is wrong.
 
     Raises:
         DataError: there are such values, and no repair is wanted.
     """
-    level = _levels(values, sensor, cadence_s)
-    outside = (level < sensor.low) | (level > sensor.high)
+    is_energy = sensor.feature.kind == "energy"
+    if is_energy:
+        values = _without_export(values, sensor, start=start, cadence_s=cadence_s, numbers=numbers, findings=findings)
+    level, low = _levels(values, sensor, cadence_s), max(sensor.low, 0.0) if is_energy else sensor.low
+    outside = (level < low) | (level > sensor.high)
     if not outside.any():
         return values
-    unit = "W (mean power of the step)" if sensor.feature.kind == "energy" else sensor.feature.unit
-    valid = f"{sensor.low:,g} to {sensor.high:,g} {unit}"
+    unit = "W (mean power of the step)" if is_energy else sensor.feature.unit
+    valid = f"{low:,g} to {sensor.high:,g} {unit}"
     findings.settle(
         f"column {sensor.column!r} has {count(int(outside.sum()), 'value')} outside {valid}, the first {level[outside][0]:,.6g}",
-        numbers[outside & (numbers > 0)],
+        numbers[outside],
         expected="correct the values, or 'valid' of the sensor in house.toml",
         repair="taken as unknown",
+        kind="range",
+        sensor=sensor.name,
+        span=span_of(outside, start, cadence_s),
     )
     return np.where(outside, np.nan, values)
+
+
+def _without_export(values: Floats, sensor: Sensor, *, start: int, cadence_s: int, numbers: Ints, findings: Findings) -> Floats:
+    """A meter that nets solar export goes below zero again and again; one that errs does so now and then, and is left to the valid range."""
+    export = values < 0
+    if export.sum() < max(MIN_EXPORT_SHARE * np.isfinite(values).sum(), MIN_EXPORT):
+        return values
+    lowest = float(_levels(values, sensor, cadence_s)[export].min())
+    findings.settle(
+        f"column {sensor.column!r} has {count(int(export.sum()), 'negative value')}, down to {lowest:,.0f} W, as a meter that nets solar export",
+        numbers[export],
+        expected="energy that is drawn or used is never negative: give the import register, or consumption (import + production - export)",
+        repair="set to 0, which is what the home drew from the grid",
+        kind="negative",
+        done="repaired",
+        sensor=sensor.name,
+        span=span_of(export, start, cadence_s),
+    )
+    return np.where(export, 0.0, values)
+
+
+def span_of(mask: npt.NDArray[np.bool_], start: int, step_s: int) -> tuple[int, int]:
+    """Unix s of the first step in `mask`, and after the last."""
+    rows = np.flatnonzero(mask)
+    return start + int(rows[0]) * step_s, start + (int(rows[-1]) + 1) * step_s

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edge_agent.contract.features import FeatureBuilder
+from edge_agent.contract.localtime import local_seconds
 from edge_agent.contract.schema import parse_house
 from edge_agent.contract.series import Series
 from edge_agent.contract.weather import PerfectWeather
@@ -101,3 +102,34 @@ def street(small_series, tmp_path_factory):
     rows = [",".join([t, *(f"{v:.2f}" for v in e), f"{o:.1f}"]) for t, e, o in zip(times, use, half.values[:, 2], strict=True)]
     (folder / "street.csv").write_text("\n".join(["time," + ",".join(names) + ",outdoor", *rows]) + "\n")
     return folder / "street.toml", folder / "street.csv"
+
+
+@pytest.fixture
+def changed_meter(small_run, tmp_path):
+    """`changed_meter(use)`: path of the small house's table with `use(row, value)` in its meter's column."""
+
+    def make(use):
+        head, *rows = small_run[1].read_text().splitlines()
+        cells = [row.split(",") for row in rows]
+        path = tmp_path / "changed.csv"
+        path.write_text("\n".join([head, *(",".join([c[0], str(use(i, c[1])), *c[2:]]) for i, c in enumerate(cells))]) + "\n")
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def lived_in():
+    """`lived_in(n_days, step_s=3600, start=START, zone=UTC, seed=0)`: Wh of each step of a home whose people keep the zone's wall time."""
+
+    def make(n_days, step_s=3600, start=START, zone=None, seed=0):
+        rng = np.random.default_rng(seed)
+        times = start + step_s * np.arange(n_days * 86_400 // step_s, dtype=np.int64)
+        local = times if zone is None else local_seconds(times, zone)
+        hour, weekend = local % 86_400 / 3600, (local // 86_400 + 3) % 7 >= 5
+        morning = 300 * np.exp(-((hour - 7 - 2 * weekend) ** 2) / 2)
+        evening = 600 * np.exp(-((hour - 19) ** 2) / 4)
+        power_w = 90 * rng.gamma(30, 1 / 30, len(times)) + (morning + evening) * rng.gamma(2, 0.5, len(times))
+        return np.round(power_w * step_s / 3600, 1)
+
+    return make

@@ -85,6 +85,42 @@ def test_one_bad_house_of_several_is_named_and_left_out(backtest, two_houses, tm
     assert "bad.csv" in json.loads((tmp_path / "s.json").read_text())["skipped"]["other"]
 
 
+def dead_days(row, value):
+    return 0 if 1700 <= row < 1748 else value
+
+
+def test_dead_days_are_told_and_not_scored(backtest, changed_meter, tmp_path):
+    table = changed_meter(dead_days)
+    options = ("--json", tmp_path / "s.json", "--predictions", tmp_path / "p.npz", "--every", "1d")
+    code, said = backtest(*options, data=[table])
+    assert code == 0
+    assert "history checked: 1 finding" in said
+    (found,) = json.loads((tmp_path / "s.json").read_text())["quality"]
+    assert (found["kind"], found["done"], found["steps"]) == ("dead", "masked", 48)
+    with np.load(tmp_path / "p.npz") as kept:
+        assert np.isnan(kept["actual"]).sum() == 48
+    code, said = backtest(*options, "--accept", "dead", data=[table])
+    assert (code, " noted " in said) == (0, True)
+    with np.load(tmp_path / "p.npz") as kept:
+        assert np.isfinite(kept["actual"]).all()
+
+
+def test_a_refused_home_of_several_is_left_out_with_its_reason(backtest, two_houses, changed_meter, tmp_path):
+    houses, (table, _) = two_houses
+    empty = changed_meter(lambda row, value: value if row % 24 < 3 else 0)
+    options = ("--every", "1d", "--workers", "1", "--json", tmp_path / "s.json")
+    code, said = backtest(*options, houses=houses, data=[table, empty])
+    assert code == 0
+    assert "histories of 2 homes checked" in said
+    assert "left out: other:energy: " in said
+    written = json.loads((tmp_path / "s.json").read_text())
+    assert list(written["homes"]) == ["small:energy"]
+    assert [(found["source"], found["kind"], found["done"]) for found in written["quality"]] == [("other", "empty", "refused")]
+    code, said = backtest("--every", "1d", houses=houses[:1], data=[empty])
+    assert code == 1
+    assert "meter: 0 in 88% of all known steps: refused" in said
+
+
 def test_a_bad_single_house_is_an_error(backtest, tmp_path):
     bad = tmp_path / "bad.csv"
     bad.write_text("time,use,living,outdoor\n2026-01-01T00:00,many,20,5\n")

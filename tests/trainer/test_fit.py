@@ -66,7 +66,8 @@ def test_nothing_of_the_test_span_decides_anything(fit, small_run, tmp_path):
     _, run = fit()
     lines = small_run[1].read_text().splitlines()
     border = 1 + round(0.8 * (len(lines) - 1))
-    spoilt = [*lines[:border], *(f"{line.split(',')[0]},5.0,30.0,-20.0" for line in lines[border:])]
+    nonsense = np.random.default_rng(0).integers(1, 99, (len(lines) - border, 3))  # that no check takes for a dead meter
+    spoilt = [*lines[:border], *(f"{line.split(',')[0]},{a},{b / 3:.1f},{c - 60}" for line, (a, b, c) in zip(lines[border:], nonsense, strict=True))]
     (tmp_path / "spoilt.csv").write_text("\n".join(spoilt) + "\n")
     words = ["fit", "--house", str(small_run[0]), "--data", str(tmp_path / "spoilt.csv"), "--out", str(tmp_path / "other"), "--tracking-uri", "off"]
     assert main([*words, *TINY]) == 0
@@ -99,6 +100,27 @@ def test_a_run_that_fails_leaves_no_record(fit, monkeypatch):
     code, run = fit()
     assert code == 1
     assert not (run / "run.json").exists()
+
+
+def test_a_dead_week_is_masked_told_and_recorded(fit, changed_meter, capsys):
+    data = changed_meter(lambda row, value: 0 if 400 <= row < 568 else value)
+    code, run = fit("--data", str(data), "--epochs", "1")
+    assert code == 0
+    (found,) = record(run)["quality"]
+    assert (found["kind"], found["done"], found["sensor"], found["steps"]) == ("dead", "masked", "meter", 168)
+    assert "history checked: 1 finding" in capsys.readouterr().out
+    untold = fit("--epochs", "1", out="clean")[1]
+    assert record(untold)["quality"] == []
+    # no window looks a day ahead into that week
+    assert record(run)["split"]["train"]["origins"] < record(untold)["split"]["train"]["origins"]
+
+
+def test_a_house_that_uses_nothing_is_refused(fit, changed_meter, capsys):
+    data = changed_meter(lambda row, value: value if row % 24 < 3 else 0)
+    code, run = fit("--data", str(data))
+    assert code == 1
+    assert "meter: 0 in 88% of all known steps: refused: is the meter connected" in capsys.readouterr().err
+    assert not run.exists()
 
 
 def test_a_taken_folder_is_refused(fit, capsys):

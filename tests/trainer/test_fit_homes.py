@@ -34,9 +34,19 @@ def record(run):
     return json.loads((run / "run.json").read_text())
 
 
-def test_all_targets_of_houses_make_one_model_for_any_step(fit, street, small_run):
-    code, run = fit(houses=(street[0], small_run[0]), data=(street[1], small_run[1]))
+@pytest.fixture
+def vacant(small_run, changed_meter, tmp_path):
+    """Paths of a house whose meter is not connected."""
+    (tmp_path / "vacant.toml").write_text(small_run[0].read_text().replace('site = "small"', 'site = "vacant"'))
+    return tmp_path / "vacant.toml", changed_meter(lambda _row, _value: 0)
+
+
+def test_all_targets_of_usable_houses_make_one_model_for_any_step(fit, street, small_run, vacant, capsys):
+    code, run = fit(houses=(street[0], small_run[0], vacant[0]), data=(street[1], small_run[1], vacant[1]))
     assert code == 0
+    assert "left out: vacant:meter: 0 in 100% of all known steps" in capsys.readouterr().out
+    refused = [(found["source"], found["kind"]) for found in record(run)["quality"] if found["done"] == "refused"]
+    assert refused == [("vacant", "empty")]
     read = read_run(run)
     assert (read.plan.target, read.plan.step_s, read.plan.horizon) == ("energy", 3600, 24)
     assert {sample.series.step_s for sample in read.samples} <= {1800, 3600}

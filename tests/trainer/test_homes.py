@@ -1,8 +1,10 @@
+from io import StringIO
+
 import pytest
 from rich.console import Console
 
 from edge_agent.contract.errors import ConfigError, DataError
-from trainer.homes import Home, Sources, files_by_house, read_homes, split_homes
+from trainer.homes import Home, Sources, files_by_house, read_homes, split_homes, survey
 
 QUIET = Console(quiet=True)
 
@@ -40,6 +42,57 @@ def test_houses_and_files_pair_up(tmp_path):
 def test_two_houses_of_one_name_are_refused(small_run):
     with pytest.raises(ConfigError, match="two homes are called 'small:energy'"):
         read_homes(Sources((small_run[0],) * 2, (small_run[1],) * 2), QUIET)
+
+
+@pytest.fixture
+def spoilt(small_run, tmp_path):
+    """`spoilt(site, change)`: paths of the small house under another name, with changed lines of its table."""
+
+    def make(site, change):
+        text = small_run[0].read_text().replace('site = "small"', f'site = "{site}"')
+        (tmp_path / f"{site}.toml").write_text(text)
+        head, *rows = small_run[1].read_text().splitlines()
+        (tmp_path / f"{site}.csv").write_text("\n".join([head, *change(rows)]) + "\n")
+        return tmp_path / f"{site}.toml", tmp_path / f"{site}.csv"
+
+    return make
+
+
+def zeros(rows):
+    return [f"{time},0,{rest}" for time, _, rest in (row.split(",", 2) for row in rows)]
+
+
+def test_a_home_that_cannot_be_used_is_left_out_and_named(small_run, spoilt):
+    houses = [
+        small_run,
+        spoilt("empty", zeros),
+        spoilt("unsorted", lambda rows: [rows[1], rows[0], *rows[2:]]),
+        spoilt("wordy", lambda rows: [rows[0].replace(",", ",?", 1), *rows[1:]]),
+        spoilt("young", lambda rows: rows[: 24 * 20]),
+        spoilt("dead", lambda rows: [*rows[:1000], *zeros(rows[1000:1100]), *rows[1100:]]),
+    ]
+    console = Console(record=True, file=StringIO(), width=100)
+    found = survey(Sources(*zip(*houses, strict=True)), console)
+    assert [home.name for home in found.homes] == ["small:energy", "dead:energy"]
+    told = {(one.source, one.kind, one.done) for one in found.findings}
+    assert told == {
+        ("empty", "empty", "refused"),
+        ("unsorted", "table", "refused"),
+        ("wordy", "column", "refused"),
+        ("young", "short", "refused"),
+        ("dead", "dead", "masked"),
+    }
+    text = console.export_text()
+    for said in ("empty:meter: 0 in 100% of all known steps", "unsorted: ", "wordy:meter: column 'use' has 1 text", "young:meter: known for 20 days"):
+        assert f"left out: {said}" in text
+    assert "histories of 6 homes checked" in text
+
+
+def test_under_repair_what_can_be_mended_is_not_left_out(small_run, spoilt):
+    house = spoilt("unsorted", lambda rows: [rows[1], rows[0], *rows[2:]])
+    found = survey(Sources((house[0],), (house[1],), repair=True), QUIET)
+    assert [home.name for home in found.homes] == ["unsorted:energy"]
+    assert [(one.kind, one.done) for one in found.findings] == [("order", "repaired")]
 
 
 def test_every_home_has_one_part_to_play():

@@ -82,10 +82,6 @@ def test_counter_given_as_energy_of_the_step_is_recognised():
     refuse(np.linspace(12_000, 12_400, 200), sensor(unit="kWh"), 'set column_form = "counter"')
 
 
-def test_energy_of_the_step_given_as_counter_is_recognised():
-    refuse(np.tile([60.0, 900.0, 30.0], 50), sensor(extra='column_form = "counter"'), 'set column_form = "interval"')
-
-
 def test_unit_that_nothing_explains_still_says_what_to_check():
     refuse(np.full(50, -999.0), sensor("indoor_temperature", "degC"), "correct the sensor's unit, column_form or valid")
 
@@ -105,17 +101,40 @@ def test_value_out_of_range_is_named_with_its_row():
     values = np.array([20.0, 85.0, 20.0, -127.0])
     spec, numbers = sensor("indoor_temperature", "degC"), np.array([2, 3, 5, 6])
     with pytest.raises(DataError, match=r"column 'c' has 2 values outside -20 to 60 degC, the first 85 \(rows 3, 6\)"):
-        within_range(values, spec, cadence_s=600, numbers=numbers, findings=Findings("t", repair=False))
+        within_range(values, spec, start=0, cadence_s=600, numbers=numbers, findings=Findings("t", repair=False))
     findings = Findings("t", repair=True)
-    repaired = within_range(values, spec, cadence_s=600, numbers=numbers, findings=findings)
+    repaired = within_range(values, spec, start=0, cadence_s=600, numbers=numbers, findings=findings)
     assert np.isnan(repaired).tolist() == [False, True, False, True]
     assert findings.repairs[0].endswith("(rows 3, 6): taken as unknown")
 
 
-def test_counter_reset_is_out_of_range():
-    spec, readings = sensor(unit="kWh", extra='column_form = "counter"'), np.array([9.0, 9.1, 0.0, 0.1, 0.2])
-    steps = canonical_values(readings, spec, cadence_s=600)
-    findings = Findings("t", repair=True)
-    repaired = within_range(steps, spec, cadence_s=600, numbers=np.arange(2, 7), findings=findings)
-    assert np.isnan(repaired).tolist() == [False, True, False, False, True]
-    assert "(row 3)" in findings.repairs[0]
+NET_W = np.tile([500.0, 300.0, -1200.0, 800.0], 12)
+"""A home with solar cells: what it feeds into the grid is negative."""
+
+
+def ranged(values, spec, *, repair):
+    findings = Findings("t", repair=repair)
+    values = np.asarray(values)
+    return within_range(values, spec, start=0, cadence_s=3600, numbers=np.arange(2, len(values) + 2), findings=findings), findings
+
+
+@pytest.mark.parametrize("extra", ["", "valid = [-50_000, 50_000]"])
+def test_solar_export_is_refused_with_a_hint_or_set_to_nothing_drawn(extra):
+    with pytest.raises(DataError, match=r"12 negative values, down to -1,200 W, as .* solar export \(rows 4, .*give the import register"):
+        ranged(NET_W, sensor(extra=extra), repair=False)
+    values, findings = ranged(NET_W, sensor(extra=extra), repair=True)
+    assert values[:4].tolist() == [500, 300, 0, 800]
+    (found,) = findings.found
+    assert (found.kind, found.done, found.steps, found.start, found.end) == ("negative", "repaired", 12, 2 * 3600, 47 * 3600)
+
+
+def test_a_negative_value_now_and_then_is_a_fault_of_the_meter():
+    values = np.full(3000, 400.0)
+    values[7] = -5.0
+    repaired, findings = ranged(values, sensor(extra="valid = [-10, 50_000]"), repair=True)
+    assert np.flatnonzero(np.isnan(repaired)).tolist() == [7]
+    assert findings.found[0].kind == "range"
+
+
+def test_below_zero_degrees_is_fine():
+    ranged([-5.0] * 100, sensor("outdoor_temperature", "degC"), repair=False)
