@@ -410,6 +410,16 @@ class CounterMeter:
         """The first moment from `time` on at which anything can be known; inf when nothing is in sight."""
         return first_known([point.time for point in self._points], time, self.hold_s)
 
+    def begin_at(self, time: int) -> None:
+        """Take all before `time` for settled: the steps before it are somebody else's."""
+        self._open = []
+        level = self._level(time)
+        self._intact = level is not None
+        self._breaks = [(at, why) for at, why in self._breaks if at > time]
+        if level is not None:
+            self._assigned = level
+        self._open_from = time
+
     # over a restart
 
     def state(self) -> dict[str, Any]:

@@ -150,8 +150,7 @@ def describe(house: HouseSpec, decoder: Decoder, seen: Seen, *, days: dict[str, 
         if source.role not in seen.weather:
             problems.append(f"{name}: {source.topic}: no usable forecast; publish it retained, or listen for longer with --seconds")
     problems += [f"{who}: {why} ({n} times)" for (who, why), n in decoder.rejected.items()]
-    if decoder.is_bridge_online is False:
-        problems.append("Zigbee2MQTT says that it is offline")
+    problems += decoder.bridge.problems()
     yield ""
     yield from (f"problem: {problem}" for problem in problems)
     yield f"{len(seen.readings)} of {len(house.sensors)} sensors delivered, {len(problems)} problems ({iso_utc(now)})"

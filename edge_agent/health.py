@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from edge_agent.contract.forecast import Forecast
 from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import HouseSpec
-from edge_agent.reading import Reading
+from edge_agent.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -39,17 +39,9 @@ class Health:
         self._failing: dict[str, str] = {}
         self._waiting: dict[str, str] = {}
         self._grades: dict[str, str] = {}
-        self._last_seen: dict[str, float | None] = {s.name: None for s in house.sensors if s.topic is not None}
-        self._watched_since: float | None = None
+        self.watch = Watch(house)
         self._unreported: Counter[str] = Counter()
         self._reported_at: float | None = None
-
-    def saw(self, readings: Iterable[Reading]) -> None:
-        """Take note of who is alive; a snapshot of unknown age proves nothing."""
-        for reading in readings:
-            last = self._last_seen.get(reading.sensor)
-            if not reading.retained and reading.sensor in self._last_seen and (last is None or reading.time > last):
-                self._last_seen[reading.sensor] = reading.time
 
     def forecast_done(self, forecast: Forecast) -> None:
         """A forecast of this target went out."""
@@ -83,6 +75,7 @@ class Health:
     def count_rejected(self, *counters: Counter[tuple[str, str]], now_monotonic: float) -> None:
         """Move what the input side rejected into the totals; tell the log once an hour, because one bad device must not flood it."""
         for counter in counters:
+            self.watch.rejected(counter)
             found = Counter({f"{who}: {why}": n for (who, why), n in counter.items()})
             counter.clear()
             self.rejected += found
@@ -97,19 +90,8 @@ class Health:
 
     def problems(self, now: float) -> list[str]:
         """What the owner should look at, in words, at unix s `now`."""
-        if self._watched_since is None:
-            self._watched_since = now
         failing = [f"{what} fails: {message}" for what, message in self._failing.items()]
-        return [*failing, *(text for texts in self.notices.values() for text in texts), *self._silent(now)]
-
-    def _silent(self, now: float) -> list[str]:
-        assert self._watched_since is not None
-        texts = []
-        for name, last in self._last_seen.items():
-            since = self._watched_since if last is None else last
-            if now - since > self.house.sensor(name).hold_s:
-                texts.append(f"{name} has sent nothing since {iso_utc(since)}")
-        return texts
+        return [*failing, *(text for texts in self.notices.values() for text in texts), *self.watch.problems(now)]
 
     def payload(self, now: float, *, last_step: int | None, link: Mapping[str, Any]) -> dict[str, Any]:
         """The `health` message (schema 1).
@@ -130,7 +112,8 @@ class Health:
             "last_step": None if last_step is None else iso_utc(last_step),
             "grades": self._grades,
             "waiting": self._waiting,
-            "sensors": {name: None if last is None else iso_utc(last) for name, last in self._last_seen.items()},
+            "sensors": {name: None if last is None else iso_utc(last) for name, last in self.watch.last_seen.items()},
+            "usual_s": self.watch.usual_s,
             "messages": self.messages,
             "rejected": dict(self.rejected),
             "repairs": self.repairs,

@@ -210,6 +210,29 @@ class History:
         else:
             self._db.execute("DELETE FROM steps WHERE sensor = ? AND time = ? AND imported = 0", key)
 
+    def withdraw(self, open_from: int, *, step_s: int, later_than: float, by_s: float | None) -> int:
+        """Take back what was stored by a clock that was ahead; returns how many steps were.
+
+        Args:
+            open_from: steps, repairs and forecasts from this unix s on are forgotten, but for imported steps.
+            step_s: the step in s.
+            later_than: readings later than this unix s
+            by_s: were so many seconds earlier in truth; None: are forgotten.
+        """
+        self.commit()
+        with self.transaction() as db:
+            (n,) = db.execute("SELECT count(DISTINCT time) FROM steps WHERE time >= ? AND imported = 0", (open_from,)).fetchone()
+            db.execute("DELETE FROM steps WHERE time >= ? AND imported = 0", (open_from,))
+            for table, column in (("repairs", "time"), ("revisions", "time"), ("forecasts", "origin"), ("issued", "origin")):
+                db.execute(f"DELETE FROM {table} WHERE {column} > ?", (open_from,))  # noqa: S608  own names
+            if by_s is None:
+                db.execute("DELETE FROM readings WHERE time > ?", (later_than,))
+            else:
+                db.execute("UPDATE OR REPLACE readings SET time = time - ? WHERE time > ?", (by_s, later_than))
+            self._put("last_closed", open_from - step_s)
+            db.execute("DELETE FROM state WHERE key = ?", (BUILDER,))
+        return int(n)
+
     def import_series(self, series: Series) -> int:
         """Store the known values of `series` from elsewhere where nothing is stored yet; returns how many were."""
         with self.transaction():

@@ -204,6 +204,16 @@ class Keeper:
             self.health.works(WHAT)
         return not self._is_unsaved
 
+    def withdraw(self, open_from: int, *, step_s: int, later_than: float, by_s: float | None) -> int:
+        """`History.withdraw`, also of what was not written yet; returns how many steps."""
+        self.save()
+        self._state = dict  # what is written before the next step closes must not bring the old state back
+        withdrawn = [step for step in self._steps if step.time >= open_from]
+        self._steps = deque((step for step in self._steps if step.time < open_from), maxlen=MOST_UNSAVED)
+        self._forecasts = deque((f for f in self._forecasts if f.origin <= open_from), maxlen=MOST_UNSAVED)
+        self._issued = deque((f for f in self._issued if f.origin <= open_from), maxlen=MOST_UNSAVED_ISSUED)
+        return len(withdrawn) + self.read(lambda history: history.withdraw(open_from, step_s=step_s, later_than=later_than, by_s=by_s), 0)
+
     def save_state(self, key: str, value: Any) -> None:
         """Write `value` under `key` now."""
         with self._going_on():

@@ -152,6 +152,10 @@ class HeldMeter:
         """The first moment from `time` on at which anything can be known; inf when nothing is in sight."""
         return first_known(self._times, time, self.hold_s)
 
+    def begin_at(self, time: int) -> None:
+        """Take all before `time` for settled: the steps before it are somebody else's."""
+        self._unknown, self._open_from = [], time
+
     def state(self) -> dict[str, Any]:
         """What `restore` needs, as JSON."""
         if not self._times:
@@ -228,6 +232,10 @@ class IntervalMeter:
     def known_from(self, time: float) -> float:
         """The first moment from `time` on at which anything can be known; inf when nothing is in sight."""
         return max(time, min(self._readings, default=inf) - self.grace_s)
+
+    def begin_at(self, time: int) -> None:
+        """Take all before `time` for settled: the steps before it are somebody else's."""
+        self._unknown, self._open_from = [], time
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs, as JSON."""

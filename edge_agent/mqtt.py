@@ -22,6 +22,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_agent.clock import boottime
 from edge_agent.config import BrokerSettings
 from edge_agent.contract.errors import ConfigError
 from edge_agent.outbox import Outbox
@@ -40,6 +41,8 @@ SESSION_EXPIRY_S: Final = 3600
 LONGEST_BACK_OFF_S: Final = 60
 FIRST_PATIENCE_S: Final = 3.0
 """Wait this long for the broker's first answer before the other version of MQTT is tried; doubled each time."""
+QUIET_S: Final = 0.7
+"""A broker that had kept messages sends them at once, without such a pause."""
 STABLE_S: Final = 30
 """A connection that lasted this long was a good one: the next attempt follows at once."""
 
@@ -53,7 +56,9 @@ class Message:
     retained: bool
     """A snapshot kept by the broker, not a new sample."""
     received_at: float
-    """Unix seconds."""
+    """Unix seconds, by the wall clock."""
+    boot_s: float | None = None
+    """When it was received by `clock.boottime`, which nobody sets; None where that is not known."""
 
 
 class BrokerLink:
@@ -93,6 +98,9 @@ class BrokerLink:
         self._queue: queue.Queue[tuple[Message, int]] = queue.Queue(QUEUE_SIZE)
         """Messages and their ids (0: wants no acknowledgement)."""
         self._handed_out = 0
+        self._unacknowledged: dict[int, tuple[str, bytes]] = {}
+        """Messages taken and not acknowledged yet, by id: the broker sends them again after a reconnect."""
+        self._arrived_at = 0.0
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._closed = threading.Event()
@@ -150,8 +158,17 @@ class BrokerLink:
 
     def _acknowledge(self) -> None:
         if self._handed_out:
+            self._unacknowledged.pop(self._handed_out, None)
             self._client.ack(self._handed_out, 1)
             self._handed_out = 0
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether there is a connection and nothing more comes of what the broker had kept: neither waits here nor has come just now."""
+        connected_at = self._connected_at
+        if connected_at is None or not self._queue.empty():
+            return False
+        return time.monotonic() - max(connected_at, self._arrived_at) >= QUIET_S
 
     @property
     def is_mqtt5(self) -> bool:
@@ -177,6 +194,14 @@ class BrokerLink:
             time.sleep(0.001)
             self.outbox.settle()
         self.outbox.put(topic, payload.encode() if isinstance(payload, str) else payload, retain=retain, lifetime_s=lifetime_s)
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Read more topics, from now on and after every reconnect."""
+        known = {topic for topic, _ in self.subscriptions}
+        more = [(topic, 1) for topic in topics if topic not in known]
+        self.subscriptions = [*self.subscriptions, *more]
+        if more and self.connected.is_set():
+            self._client.subscribe(more)
 
     def republish(self) -> None:
         """Send `online` and every retained value again."""
@@ -273,7 +298,7 @@ class BrokerLink:
         self.attempted.set()
 
     def _on_subscribe(self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None) -> None:
-        for (topic, _), reason in zip(self.subscriptions, reasons, strict=False):
+        for (topic, _), reason in zip(self.subscriptions[-len(reasons) :], reasons, strict=False):
             if reason.is_failure:
                 log.warning("broker refuses reading %s (%s): allow it in the broker's ACL", topic, reason)
 
@@ -314,13 +339,20 @@ class BrokerLink:
         self.attempted.set()
 
     def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
-        item = Message(message.topic, bytes(message.payload), message.retain, time.time()), message.mid
+        self._arrived_at = time.monotonic()
+        payload = bytes(message.payload)
+        if message.qos:
+            if message.dup and self._unacknowledged.get(message.mid) == (message.topic, payload):
+                return None  # it is still in the queue, or being used
+            self._unacknowledged[message.mid] = message.topic, payload
+        item = Message(message.topic, payload, message.retain, time.time(), boottime()), message.mid
         while not self._stopping.is_set():
             try:
                 return self._queue.put(item, block=self.lossless, timeout=0.2)
             except queue.Full:
                 if not self.lossless:
                     self.dropped += 1
+                    self._unacknowledged.pop(message.mid, None)
                     client.ack(message.mid, message.qos)
                     return None
         return None

@@ -67,6 +67,12 @@ class RecentSteps:
         if name in self._column and 0 <= row < self._n:
             self._values[row, self._column[name]] = value
 
+    def cut(self, time: int) -> None:
+        """Forget the steps from `time` (unix s) on."""
+        kept = min(max((time - self._start) // self.step_s, 0), self._n)
+        self._values[kept : self._n] = np.nan
+        self._n = kept
+
     def _move(self, row: int) -> int:
         """Make room for `row`; returns its new place."""
         shift = row + 1 - self._keep

@@ -10,25 +10,31 @@ from typing import Final
 
 import numpy as np
 
+from edge_agent.clock import Clock, boottime
 from edge_agent.config import Settings
 from edge_agent.contract.errors import DataError
 from edge_agent.contract.forecast import Forecast
+from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import Feature, HouseSpec
 from edge_agent.contract.series import Series
 from edge_agent.forecaster import Forecaster
 from edge_agent.health import Health
-from edge_agent.history import BUILDER, History, StoredForecast
+from edge_agent.hearing import Hearing
+from edge_agent.history import History, StoredForecast
 from edge_agent.issued import IssuedForecast
 from edge_agent.keeping import Keeper
+from edge_agent.leaps import Leaps, Undo
 from edge_agent.lineup import Lineup
 from edge_agent.mqtt import BrokerLink, Message
 from edge_agent.publisher import Publisher, base_of
 from edge_agent.reading import Reading
 from edge_agent.recent import RecentSteps
 from edge_agent.referee import Referee
+from edge_agent.resume import go_back, resume
 from edge_agent.schedule import is_due
 from edge_agent.steps import ClosedStep, StepBuilder
 from edge_agent.systemd import Notifier
+from edge_agent.timing import Timing
 from edge_agent.weather import KEEP_S, WeatherDecoder, WeatherMemory, stored_weather
 from edge_agent.zigbee import Decoder
 
@@ -40,6 +46,8 @@ FIRST_CONNECT_S: Final = 1.0
 """Longest wait for the first connect attempt before the agent calls itself ready."""
 BIRTH_WAIT_S: Final = (2.0, 5.0)
 """Home Assistant says that it is online before it listens everywhere; all services answering at once would add to its start."""
+LEAPS: Final = "leaps"
+"""Key of the clock's leaps forward."""
 ANNOUNCED: Final = "announced"
 """Key of the discovery topics in use, remembered to remove them when the configuration changes."""
 
@@ -62,6 +70,7 @@ class Service:
         history: History,
         link: BrokerLink,
         wall: Callable[[], float] = time.time,
+        boot: Callable[[], float] | None = None,
     ) -> None:
         """Put the parts together; nothing is opened.
 
@@ -72,17 +81,19 @@ class Service:
             history: not open yet.
             link: subscribed to `subscriptions`, not started yet.
             wall: the clock, unix s; not looked at when the settings say `replay_clock`.
+            boot: seconds that nobody sets, as in `Message.boot_s`; None: the machine's, or `wall` where that is not the machine's either.
         """
         self.house, self.settings, self.lineup, self.history, self.link = house, settings, lineup, history, link
-        self.wall = wall
+        self.clock, self.leaps = Clock(wall, boot or (boottime if wall is time.time or settings.replay_clock else wall)), Leaps()
+        self.timing = Timing(self.clock, link)
         self.publisher = Publisher(house, settings, link)
-        self.decoder = Decoder(house, base_topic=settings.zigbee2mqtt_topic)
         self.weather_decoder, self.weather = WeatherDecoder(house), WeatherMemory()
         self.builder = StepBuilder(house)
         self.recent = self._new_recent()
         self.health = Health(house)
         self.keeper = Keeper(history, settings.limits, self.health, is_replay=settings.replay_clock)
         self.keeper.in_memory = lambda: None if self.recent.end is None else self.recent.series()
+        self.hearing = Hearing(house, settings, link=link, keeper=self.keeper, health=self.health)
         self.referee = Referee(house, lineup, self.keeper, self.health)
         self.notifier = Notifier()
         self.stop_requested = False
@@ -91,6 +102,7 @@ class Service:
         self._newest_event = float("-inf")
         self._next_close = float("-inf")
         self._republish_at = float("inf")
+        self._is_clock_told = False
 
     # life
 
@@ -122,16 +134,19 @@ class Service:
 
     def turn(self) -> None:
         """Wait for one message or the next deadline, and do what is due."""
+        self._look_at_clock()
         message = self.link.get(self._wait_s())
-        if message is not None:
-            self._take(message)
+        for each in self._admitted(message):
+            self._take(each)
         now = self._now()
-        if now >= self._next_close and now != float("-inf"):
+        if now >= self._next_close and now != float("-inf") and self._may_close(now):
             self._close_steps(now)
         monotonic = time.monotonic()
         if monotonic >= self._republish_at:
             self._republish_at = float("inf")
             self.link.republish()
+        if now != float("-inf"):
+            self.hearing.look(now, monotonic)
         self.notifier.alive(monotonic)
         self.keeper.keep(monotonic)
 
@@ -139,6 +154,7 @@ class Service:
         """Save, say `stopped` and close; takes less than two seconds."""
         self.notifier.stopping()
         self.keeper.save()
+        self.hearing.save()
         self.link.stop()
         self.keeper.close()
         log.info("stopped")
@@ -146,12 +162,61 @@ class Service:
     # time
 
     def _now(self) -> float:
-        return self._newest_event if self.settings.replay_clock else self.wall()
+        if self.settings.replay_clock:
+            return self._newest_event
+        now = self.clock.now()
+        return float("-inf") if now is None else now
 
     def _wait_s(self) -> float:
-        if self.settings.replay_clock:
+        if self.settings.replay_clock or self._next_close == float("-inf"):
             return LONGEST_WAIT_S
-        return min(max(self._next_close - self.wall(), 0.0), LONGEST_WAIT_S)
+        return min(max(self._next_close - self._now(), 0.0), LONGEST_WAIT_S)
+
+    def _admitted(self, message: Message | None) -> list[Message]:
+        if self.settings.replay_clock:
+            return [] if message is None else [message]
+        return self.timing.admit(message)
+
+    def _may_close(self, now: float) -> bool:
+        open_from = self.builder.open_from
+        is_overdue = open_from is not None and open_from + self.house.step_s + self.builder.grace_s <= now
+        return self.settings.replay_clock or self.timing.may_close(is_overdue=is_overdue)
+
+    def _look_at_clock(self) -> None:
+        """Go by the clock, and mend what a wrong one has done."""
+        if self.settings.replay_clock:
+            return
+        leap = self.clock.look()
+        self._tell_clock()
+        if leap is None:
+            self.leaps.begin(self.clock.now())
+        else:
+            self.health.happened(f"the clock was set by {leap.after - leap.before:+.0f} s, to {iso_utc(leap.after)}")
+            if leap.after >= leap.before:
+                self.leaps.note(leap)
+            else:
+                self._go_back(self.leaps.undo(leap))
+            self.keeper.save_state(LEAPS, self.leaps.state())
+
+    def _go_back(self, undo: Undo) -> None:
+        """Take back what a clock ahead had closed."""
+        if self.builder.open_from is None or undo.since >= self.builder.open_from:
+            return
+        self.builder, n = go_back(undo, self.house, self.keeper)
+        open_from = self.builder.open_from
+        assert open_from is not None
+        self.recent.cut(open_from)
+        self._next_close = float("-inf")
+        self.health.happened(f"{n} steps from {iso_utc(open_from)} on are closed again: the clock was ahead")
+
+    def _tell_clock(self) -> None:
+        """Say at once that steps wait for the clock: nothing else would come."""
+        problem = self.clock.problem
+        self.health.notices["clock"] = [] if problem is None else [problem]
+        if (problem is not None) != self._is_clock_told:
+            self._is_clock_told = problem is not None
+            log.warning("%s", problem or "the clock is right again")
+            self._publish_health(self.clock.wall())
 
     # in
 
@@ -163,12 +228,13 @@ class Service:
         elif message.topic == f"{self.settings.discovery_prefix}/status":
             if message.payload == b"online" and not message.retained:
                 self._republish_at = time.monotonic() + random.uniform(*BIRTH_WAIT_S)  # noqa: S311  no secret
+                self.hearing.decoder.note_birth(self.timing.received_at(message))
         else:
             self._take_weather(message)
             self._take_readings(message)
 
     def _take_weather(self, message: Message) -> None:
-        now = self._now() if self.settings.replay_clock else message.received_at
+        now = self._now() if self.settings.replay_clock else self.timing.received_at(message)
         if message.topic not in self.weather_decoder.topics or now == float("-inf"):  # recorded days have not begun yet
             return
         found = self.weather_decoder.decode(message.topic, message.payload, received_at=now, retained=message.retained)
@@ -176,23 +242,28 @@ class Service:
         self.keeper.add_weather(news)
 
     def _take_readings(self, message: Message) -> None:
-        received_at = None if self.settings.replay_clock else message.received_at
-        readings = self.decoder.decode(message.topic, message.payload, received_at=received_at, retained=message.retained)
+        received_at = None if self.settings.replay_clock else self.timing.received_at(message)
+        decoder = self.hearing.decoder
+        decoder.wall_ahead_s = 0.0 if self.settings.replay_clock else self.clock.wall_ahead_s
+        readings = self.hearing.readings(message, received_at=received_at)
+        if decoder.contradictions:
+            decoder.contradictions = 0
+            self.clock.contradict()
         for reading in readings:
             self.builder.add(reading)
             self._newest_event = max(self._newest_event, reading.time)
         if readings:
-            self.health.saw(readings)
             self.keeper.add_readings(readings)
 
     # steps
 
     def _resume(self) -> None:
         """Go on from the last closed step and the readings since."""
-        state = self.keeper.read(lambda history: history.state(BUILDER), None)
-        if state is not None:
-            self.builder.restore(state)
+        self.builder = resume(self.house, self.keeper, self.health)
+        self.hearing.restore()
         open_from = self.builder.open_from
+        self.clock.known_until = self.leaps.known_until = open_from
+        self.leaps.restore(self.keeper.read(lambda history: history.state(LEAPS), None))
         if open_from is not None:
             since: list[Reading] = self.keeper.read(lambda history: history.readings_since(open_from), [])
             for reading in since:
@@ -312,7 +383,13 @@ class Service:
 
     def _tell_health(self, closed: Sequence[ClosedStep], now: float) -> None:
         self.health.repairs += sum(len(step.repairs) for step in closed)
-        self.health.count_rejected(self.decoder.rejected, self.weather_decoder.rejected, self.builder.dropped, now_monotonic=time.monotonic())
+        standing = "{} ({}): the counter stands still while power readings go on; the power is counted instead"
+        self.health.notices["meters"] = [standing.format(name, self.house.sensor(name).topic) for name in self.builder.stuck]
+        self.health.count_rejected(self.hearing.decoder.rejected, self.weather_decoder.rejected, self.builder.dropped, now_monotonic=time.monotonic())
+        self._publish_health(now)
+
+    def _publish_health(self, now: float) -> None:
+        self.hearing.tell(now)
         payload = self.health.payload(now, last_step=self.recent.end, link=self.link.state())
         self.publisher.health(payload)
         problems = "; ".join(payload["problems"][:1])

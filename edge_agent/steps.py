@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -15,6 +15,8 @@ from edge_agent.reading import POWER, Reading
 
 T = TypeVar("T")
 
+WARM_UP_S: Final = 6 * 3600
+"""What a meter must have heard before a step to know it as if it had never stopped: more than the hold time of any role."""
 CATCH_UP_S: Final = 7 * 86_400
 """Steps further back than this are closed only where a sensor can know something: a board without a clock battery starts in 1970."""
 
@@ -41,6 +43,7 @@ class Meter(Protocol):
     def add(self, time: float, value: float) -> bool: ...
     def close(self, start: int, end: int) -> float: ...
     def known_from(self, time: float) -> float: ...
+    def begin_at(self, time: int) -> None: ...
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: Mapping[str, Any], *, open_from: float) -> None: ...
 
@@ -78,6 +81,11 @@ class StepBuilder:
         self._meters = {s.name: meter_for(s, step_s=self.step_s, grace_s=grace_s) for s in house.sensors if s.topic is not None}
         self._repairs: list[Repair] = []
         self._revisions: list[Revision] = []
+
+    @property
+    def stuck(self) -> list[str]:
+        """Counters that stand still although power readings say otherwise."""
+        return [name for name, meter in self._meters.items() if isinstance(meter, CounterMeter) and meter.is_stuck]
 
     def add(self, reading: Reading) -> None:
         """Take a reading.
@@ -124,6 +132,28 @@ class StepBuilder:
         repairs = _taken([self._repairs, *(meter.repairs for meter in self._meters.values())])
         revisions = _taken([self._revisions, *(meter.revisions for meter in self._meters.values())])
         return ClosedStep(start, values, repairs, revisions)
+
+    @classmethod
+    def rebuilt(cls, house: HouseSpec, readings: Sequence[Reading], *, open_from: int, grace_s: float = 5.0) -> StepBuilder:
+        """A builder whose first open step starts at `open_from` (unix s), from raw readings alone: of `WARM_UP_S` before it and since."""
+        builder = cls(house, grace_s=grace_s)
+        builder.close_until(open_from - WARM_UP_S)
+        opens_at = open_from + grace_s
+        for reading in sorted(readings, key=lambda reading: reading.time):
+            builder.close_until(min(reading.time, opens_at))  # these steps are closed already: only what the meters learn of them counts
+            builder.add(reading)
+        builder.close_until(opens_at)
+        builder.dropped.clear()
+        builder._close_ledger()
+        return builder
+
+    def _close_ledger(self) -> None:
+        """Forget repairs and revisions of steps that are not this builder's."""
+        assert self.open_from is not None
+        for meter in self._meters.values():
+            meter.repairs.clear()
+            meter.revisions.clear()
+            meter.begin_at(self.open_from)
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on after a restart, as JSON. Save it together with the steps closed before it was taken."""

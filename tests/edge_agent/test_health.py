@@ -30,21 +30,26 @@ def health():
     return health
 
 
-def test_a_sensor_that_never_spoke_is_a_problem_after_its_hold_time(health):
-    assert health.problems(1_000_600.0) == []
-    assert health.problems(1_000_601.0) == ["room has sent nothing since 1970-01-12T13:46:40Z"]
+def test_what_is_wrong_with_sensors_is_among_the_problems(health):
+    health.watch.resumed(1_000_000.0)
+    health.watch.saw([Reading("meter", 1_000_500.0, 1.0)])
+    payload = health.payload(1_000_700.0, last_step=None, link={})
+    assert payload["problems"] == ["room (zigbee2mqtt/room) has sent nothing since 1970-01-12T13:46:40Z"]
+    assert payload["sensors"] == {"meter": "1970-01-12T13:55:00Z", "room": None}
 
 
-def test_a_sensor_that_fell_silent_is_named_and_forgiven(health):
-    health.saw([Reading("meter", 1_003_000.0, 1.0), Reading("room", 1_003_000.0, 20.0)])
-    assert health.problems(1_003_700.0) == ["room has sent nothing since 1970-01-12T14:36:40Z"]
-    health.saw([Reading("room", 1_003_650.0, 20.0)])
-    assert health.problems(1_003_700.0) == []
+def test_notices_last_until_they_are_taken_back(health):
+    health.notices["history"] = ["a file is damaged"]
+    assert health.problems(1_000_000.0) == ["a file is damaged"]
+    health.notices["history"] = []
+    assert health.problems(1_000_000.0) == []
 
 
-def test_a_snapshot_proves_no_life(health):
-    health.saw([Reading("room", 1_003_000.0, 20.0, retained=True)])
-    assert "room has sent nothing since 1970-01-12T13:46:40Z" in health.problems(1_003_100.0)
+def test_events_are_kept_and_logged(health, caplog):
+    for i in range(12):
+        health.happened(f"event {i}")
+    assert [event.split(" ", 1)[1] for event in health.payload(0.0, last_step=None, link={})["events"]] == [f"event {i}" for i in range(2, 12)]
+    assert len(caplog.records) == 12
 
 
 def test_a_failure_is_logged_once_until_it_changes(health, caplog):

@@ -141,6 +141,21 @@ def test_a_revision_in_the_same_breath_as_its_step(history):
     assert values(history, 2) == [[45.0, nan], [1.0, nan]]
 
 
+def test_what_a_clock_ahead_stored_is_taken_back(history):
+    history.import_series(Series(T + 5 * STEP, STEP, (ENERGY,), np.array([[9.0]])))
+    history.add_readings([Reading("plug", T + STEP + 1, 1.0), Reading("plug", T + DAY, 2.0)])
+    history.close_steps([step(i, plug=float(i), repairs=[Repair(T + i * STEP, "plug", "gap", 1.0)]) for i in range(4)], {"open_from": 1})
+    for i in range(5):
+        history.save_forecast("energy", origin=T + i * STEP, issued_at=T, payload={})
+    assert history.withdraw(T + 2 * STEP, step_s=STEP, later_than=T + 2 * STEP, by_s=DAY - 2.5 * STEP) == 2
+    assert values(history, 6) == [[0.0, nan], [1.0, nan], [nan, nan], [nan, nan], [nan, nan], [9.0, nan]]
+    assert [r.time for r in history.readings_since(0)] == [T + STEP + 1, T + 2.5 * STEP]
+    assert (len(history.repairs(0)), len(history.forecasts("energy", 0))) == (3, 3)
+    assert (history.last_closed(), history.state(BUILDER)) == (T + STEP, None)
+    assert history.withdraw(T, step_s=STEP, later_than=T, by_s=None) == 2
+    assert history.readings_since(0) == []
+
+
 # Imported steps
 
 

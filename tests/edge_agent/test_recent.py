@@ -78,3 +78,15 @@ def test_a_step_may_be_revised_while_it_is_kept():
         recent.revise(600 * row, "meter", 10.0 * row)
     recent.revise(1800, "attic", 30.0)
     np.testing.assert_array_equal(recent.series().column("meter"), [20.0, 3.0, 40.0])
+
+
+def test_steps_may_be_taken_back():
+    recent = window(3)
+    for row in range(5):
+        recent.append(600 * row, {"meter": float(row)})
+    recent.cut(600 * 3)
+    assert recent.end == 1800
+    recent.append(600 * 4, {"meter": 40.0})
+    np.testing.assert_array_equal(recent.series().column("meter"), [2.0, np.nan, 40.0])
+    recent.cut(-600)
+    assert recent.end is None

@@ -42,8 +42,10 @@ class ScriptedLink:
     """What the service sees of a broker: messages to come, and what was published."""
 
     problem = None
+    is_drained = True
 
     def __init__(self):
+        self.connected = Event()
         self.incoming, self.published, self.republished, self.is_stopped = deque(), [], 0, False
         self.attempted = Event()
         self.attempted.set()
@@ -65,6 +67,9 @@ class ScriptedLink:
 
     def republish(self):
         self.republished += 1
+
+    def subscribe(self, topics):
+        self.subscribed = topics
 
     def on(self, topic):
         return [json.loads(payload) for seen, payload in self.published if seen == f"hearthcast/home/{topic}"]

@@ -48,6 +48,11 @@ def decode(decoder, topic, message, *, received_at=NOW, retained=False):
 def test_topics_are_the_devices_their_attributes_and_the_bridge(decoder):
     assert decoder.topics == (
         "zigbee2mqtt/bridge/state",
+        "zigbee2mqtt/bridge/devices",
+        "zigbee2mqtt/bridge/groups",
+        "zigbee2mqtt/bridge/event",
+        "zigbee2mqtt/room/availability",
+        "zigbee2mqtt/upstairs/plug/availability",
         "zigbee2mqtt/room",
         "zigbee2mqtt/upstairs/plug",
         "weather/now",
@@ -170,6 +175,22 @@ def test_recorded_messages_are_their_own_clock(decoder):
     assert decoder.rejected == {("zigbee2mqtt/room", "no time"): 1}
 
 
+def test_while_the_wall_clock_is_doubtful_a_time_by_it_is_translated(decoder):
+    decoder.wall_ahead_s = 3600.0
+    (reading,) = decode(decoder, "zigbee2mqtt/room", {"temperature": 20, "last_seen": NOW + 3600 - 12.0})
+    assert (reading.time, decoder.contradictions) == (NOW - 12.0, 0)
+    decoder.wall_ahead_s = -3600.0
+    (reading,) = decode(decoder, "zigbee2mqtt/room", {"temperature": 20, "last_seen": NOW - 3600 - 12.0})
+    assert (reading.time, decoder.contradictions) == (NOW - 12.0, 0)
+
+
+def test_a_time_by_another_machines_clock_contradicts_a_doubtful_one(decoder):
+    decoder.wall_ahead_s = 3600.0
+    (reading,) = decode(decoder, "zigbee2mqtt/room", {"temperature": 20, "last_seen": NOW - 1.0})
+    assert (reading.time, decoder.contradictions) == (NOW - 1.0, 1)
+    assert not decoder.rejected
+
+
 # Snapshots
 
 
@@ -192,7 +213,7 @@ def test_cached_states_sent_when_zigbee2mqtt_starts_are_snapshots(decoder):
 
 def test_a_retained_bridge_state_says_nothing_about_a_start(decoder):
     decode(decoder, "zigbee2mqtt/bridge/state", "online", retained=True)
-    assert decoder.is_bridge_online is True
+    assert decoder.bridge.is_online is True
     assert not decode(decoder, "zigbee2mqtt/room", MESSAGES["silent_about_time"])[0].retained
 
 
@@ -201,7 +222,7 @@ def test_a_retained_bridge_state_says_nothing_about_a_start(decoder):
 )
 def test_bridge_state_in_the_forms_of_1_x_and_2_x(decoder, payload, online):
     assert decode(decoder, "zigbee2mqtt/bridge/state", payload) == []
-    assert decoder.is_bridge_online is online
+    assert decoder.bridge.is_online is online
 
 
 # output: attribute
@@ -217,6 +238,61 @@ def test_attribute_topics_carry_plain_values(decoder):
 def test_attributes_beside_json_are_the_same_sample_again(decoder):
     decode(decoder, "zigbee2mqtt/room", MESSAGES["climate"])
     assert decode(decoder, "zigbee2mqtt/room/temperature", "20.75") == []
+
+
+# What is sent again
+
+
+def test_states_sent_again_when_home_assistant_starts_are_snapshots(decoder):
+    same, other = MESSAGES["silent_about_time"], {**MESSAGES["silent_about_time"], "temperature": 25.0}
+    decode(decoder, "zigbee2mqtt/room", same)
+    decoder.note_birth(NOW + 100)
+    assert [r.retained for r in decode(decoder, "zigbee2mqtt/room", same, received_at=NOW + 136)] == [True, True]
+    assert [r.retained for r in decode(decoder, "zigbee2mqtt/room", other, received_at=NOW + 140)] == [False, False]
+    assert [r.retained for r in decode(decoder, "zigbee2mqtt/room", other, received_at=NOW + 400)] == [False, False]
+
+
+INTERVAL_HOUSE = parse_house(
+    """
+site = "test"
+time_zone = "UTC"
+targets = [{ name = "energy", sensor = "meter" }]
+sensors = [
+  { name = "meter", role = "energy", topic = "zigbee2mqtt/meter", field = "interval_energy", topic_form = "interval" },
+  { name = "room", role = "indoor_temperature", topic = "zigbee2mqtt/meter", field = "device_temperature" },
+]
+""",
+    source="test",
+)
+
+
+def test_the_energy_of_an_interval_counts_once_however_often_it_is_repeated():
+    decoder, counted = Decoder(INTERVAL_HOUSE), 0.0
+    for minute in range(240):  # an energy every ten minutes, a temperature every minute; the first two hours are for learning
+        if minute % 10 == 0:
+            energy = [50.0, 60.0, 70.0, 70.0][minute // 10 % 4]
+        message = {"interval_energy": energy, "device_temperature": minute / 10}
+        readings = decode(decoder, "zigbee2mqtt/meter", message, received_at=NOW + 60 * minute)
+        counted += sum(r.value for r in readings if r.sensor == "meter" and minute >= 120)
+        assert [r.value for r in readings if r.sensor == "room"] == [minute / 10]
+    assert counted == 12 / 4 * (50 + 60 + 70 + 70)
+
+
+def test_equal_energies_at_the_usual_pace_all_count():
+    decoder = Decoder(INTERVAL_HOUSE)
+    readings = [decode(decoder, "zigbee2mqtt/meter", {"interval_energy": 50.0}, received_at=NOW + 600 * i) for i in range(30)]
+    assert all(len(each) == 1 for each in readings)
+
+
+def test_a_renamed_device_is_read_on_its_new_topic(decoder):
+    def devices(*names):
+        return [{"friendly_name": name, "ieee_address": f"0x{i}"} for i, name in enumerate(names)]
+
+    decode(decoder, "zigbee2mqtt/bridge/devices", devices("room", "upstairs/plug"), retained=True)
+    decode(decoder, "zigbee2mqtt/bridge/devices", devices("attic/climate", "upstairs/plug"))
+    assert {"zigbee2mqtt/attic/climate", "zigbee2mqtt/attic/climate/temperature", "zigbee2mqtt/attic/climate/availability"} <= set(decoder.topics)
+    assert decode(decoder, "zigbee2mqtt/attic/climate", MESSAGES["climate"])[0] == Reading("room", SEEN, 20.75)
+    assert decode(Decoder(HOUSE), "zigbee2mqtt/attic/climate", MESSAGES["climate"]) == []
 
 
 def test_another_base_topic():

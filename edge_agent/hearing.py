@@ -1,0 +1,77 @@
+"""What the agent hears: messages into readings, and what is known of those who send them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from edge_agent.config import Settings
+from edge_agent.contract.schema import HouseSpec
+from edge_agent.health import Health
+from edge_agent.keeping import Keeper
+from edge_agent.mqtt import BrokerLink, Message
+from edge_agent.reading import Reading
+from edge_agent.zigbee import Decoder
+
+HABITS: Final = "habits"
+"""Key of what was learnt of the sensors, in the history."""
+ADDRESSES: Final = "addresses"
+"""Key of Zigbee2MQTT's addresses by topic."""
+SAVE_EVERY_S: Final = 3600.0
+
+
+class Hearing:
+    """Decodes, follows renamed devices, and tells the watch who spoke and who could be heard at all."""
+
+    def __init__(self, house: HouseSpec, settings: Settings, *, link: BrokerLink, keeper: Keeper, health: Health) -> None:
+        self.decoder = Decoder(house, base_topic=settings.zigbee2mqtt_topic)
+        self.link, self.keeper, self.health = link, keeper, health
+        self.watch = health.watch
+        self._is_connected = False
+        self._save_at: float | None = None
+
+    def restore(self) -> None:
+        """Know again what was learnt; where that is damaged, it is learnt anew."""
+        try:
+            self.watch.restore(self.keeper.read(lambda history: history.state(HABITS), None))
+            self.decoder.bridge.restore(self.keeper.read(lambda history: history.state(ADDRESSES), None))
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            self.health.happened(f"what was learnt of the sensors is damaged ({err!r}): it is learnt again")
+
+    def save(self) -> None:
+        """Remember what was learnt."""
+        self.keeper.save_state(HABITS, self.watch.state())
+
+    def readings(self, message: Message, *, received_at: float | None) -> list[Reading]:
+        """What `message` says; `received_at` as for `Decoder.decode`."""
+        readings = self.decoder.decode(message.topic, message.payload, received_at=received_at, retained=message.retained)
+        if readings:
+            self.watch.saw(readings)
+        if self.decoder.bridge.has_changed:
+            self.decoder.bridge.has_changed = False
+            self.link.subscribe(self.decoder.topics)
+            self.keeper.save_state(ADDRESSES, self.decoder.bridge.addresses)
+        return readings
+
+    def look(self, now: float, monotonic: float) -> None:
+        """Notice whether the broker is there; call it often, with unix s and the monotonic clock."""
+        is_connected = self.link.connected.is_set()
+        if is_connected != self._is_connected:
+            self._is_connected = is_connected
+            self.health.notices["broker"] = [] if is_connected else [f"there is no connection to the broker: {self.link.problem}"]
+            if is_connected:
+                self.watch.resumed(now)
+            else:
+                self.watch.interrupted()
+        if self._save_at is None:
+            self._save_at = monotonic + SAVE_EVERY_S
+        elif monotonic >= self._save_at:
+            self._save_at = monotonic + SAVE_EVERY_S
+            self.save()
+
+    def tell(self, now: float) -> None:
+        """Bring the notices about Zigbee2MQTT up to date."""
+        bridge = self.decoder.bridge
+        self.health.notices["zigbee2mqtt"] = list(bridge.problems())
+        if self.watch.muted is not None and bridge.is_online is not False:
+            self.watch.resumed(now)
+        self.watch.muted = bridge.base if bridge.is_online is False else None
