@@ -12,6 +12,7 @@ import numpy as np
 
 from demo.folder import Folder
 from demo.household import Household, draw_household
+from demo.neighbours import Neighbour, metered_neighbour
 from demo.simulate import HOUSE_TOML, simulate_house, simulated_house, write_csv
 from edge_agent.contract.errors import ConfigError, DataError
 from edge_agent.contract.localtime import DAY_S, day_bounds, local_date
@@ -28,32 +29,6 @@ REFERENCE_HOUSE: Final = Path(__file__).parents[1] / "deploy" / "houses" / "uci_
 NEIGHBOURS: Final = 30
 QUICK_NEIGHBOURS: Final = 6
 NEIGHBOUR_DAYS: Final = 126
-NEIGHBOUR_TOML: Final = """\
-site = "neighbour_{number}"
-time_zone = "{zone}"
-step = 600
-table_clock = "utc"
-
-[[targets]]
-name = "energy"
-sensor = "energy"
-
-[[sensors]]
-name = "energy"
-role = "energy"
-unit = "Wh"
-column = "energy"
-"""
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """Another house to train on."""
-
-    house: Path
-    """Its description."""
-    table: Path
-    """Its energy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +74,8 @@ def simulated_material(seed: int, folder: Folder, *, quick: bool) -> Material:
 def _neighbour(material: Material, number: int, *, seed: int, climate: str, folder: Folder) -> Neighbour:
     """Another house in the same climate; of its sensors, only the meter is known."""
     household = draw_household(np.random.default_rng(seed), climate=climate)
-    start = material.replay_from - NEIGHBOUR_DAYS * DAY_S
-    metered = simulate_house(seed, NEIGHBOUR_DAYS, start=start, household=household).select(("energy",))
-    neighbour = Neighbour(folder.data / f"neighbour_{number}.toml", folder.data / f"neighbour_{number}.csv")
-    neighbour.house.write_text(NEIGHBOUR_TOML.format(number=number, zone=material.house.time_zone), encoding="utf-8")
-    write_csv(metered, neighbour.table)
-    return neighbour
+    start, zone = material.replay_from - NEIGHBOUR_DAYS * DAY_S, material.house.time_zone
+    return metered_neighbour(folder.data, number, seed=seed, start=start, days=NEIGHBOUR_DAYS, household=household, zone=zone)
 
 
 def recorded_material(data: Path, house_file: Path | None, folder: Folder, *, quick: bool) -> Material:

@@ -22,7 +22,7 @@ from edge_agent.homeassistant import hourly_topic
 MESSAGES_AHEAD: Final = 400
 """How far the replay may run ahead of the agent: Mosquitto keeps 1,000 messages for a slow reader and drops the rest."""
 START_TIMEOUT_S: Final = 60.0
-MANY_HOUSES: Final = ("--resolutions", 10, "--augment", 0, "--days", 1, "--epochs", 8)
+MANY_HOUSES: Final = ("--resolutions", 10, "--augment", 0, "--per-day", 1, "--epochs", 8)
 ONE_HOUSE: Final = ("--stride-s", 3600, "--epochs", 12)
 QUICK_EPOCHS: Final = ("--epochs", 2)
 

@@ -18,6 +18,8 @@ from edge_agent.contract.series import Series
 Floats = npt.NDArray[np.float64]
 
 YEAR_S: Final = 365.25 * DAY_S
+STRANGE_DAYS: Final = 57
+"""As long as the climatology looks back: a history before it is forgotten."""
 
 
 def slow_level(series: Series, sensor: str, rng: np.random.Generator) -> Series:
@@ -48,7 +50,10 @@ def weather_load(series: Series, sensor: str, temperature: Floats, rng: np.rando
     usual = series.column(sensor)[np.isfinite(series.column(sensor))]
     if usual.size and load.mean() > 0:
         load = load * (share * usual.mean() / load.mean())
-    return _with(series, sensor, series.column(sensor) + load)
+    changed = _with(series, sensor, series.column(sensor) + load)
+    outdoors = [i for i, feature in enumerate(series.features) if feature.role == "outdoor_temperature"]
+    changed.values[:, outdoors] = climate[:, None]  # else its sensors would tell of another climate
+    return changed
 
 
 def _timetable(rng: np.random.Generator) -> Floats:
@@ -88,6 +93,23 @@ def disaggregate(series: Series, sensor: str, step_s: int, rng: np.random.Genera
     weights = rng.gamma(rng.uniform(0.25, 1.2), 1.0, (len(series), pieces)) + 1e-9
     weights /= weights.sum(axis=1, keepdims=True)
     return _with(fine, sensor, (base[:, None] / pieces + (energy - base)[:, None] * weights).ravel())
+
+
+def interrupted(series: Series, sensor: str, rng: np.random.Generator) -> Series:
+    """The home as a gateway knows it that was installed lately, again and again.
+
+    All sensors are unknown for STRANGE_DAYS, then known for 9 to 40 days, so that every origin sees a short history; and the target's meter misses up
+    to 15 % of the quarter days besides.
+    """
+    values = series.values.copy()
+    per_day = DAY_S // series.step_s
+    row = int(rng.integers(9, 40)) * per_day
+    while row < len(values):
+        values[row : row + STRANGE_DAYS * per_day] = np.nan
+        row += (STRANGE_DAYS + int(rng.integers(9, 40))) * per_day
+    lost = np.repeat(rng.random((len(values) // per_day + 1) * 4) < rng.uniform(0.0, 0.15), per_day // 4)[: len(values)]
+    values[lost, series.position(sensor)] = np.nan
+    return replace(series, values=values)
 
 
 def _ar1(n: int, *, persistence: float, spread: float, rng: np.random.Generator) -> Floats:

@@ -202,7 +202,9 @@ def train_model(
         seed=request.seed,
         keep_untrained=material.plan.anchored,
     )
-    with (display or TrackedDisplay)(console, epochs=request.hyper.epochs, windows=len(task.windows), tracked=tracked) as reporter:
+    with (display or TrackedDisplay)(
+        console, epochs=request.hyper.epochs * request.hyper.members, windows=len(task.windows), tracked=tracked
+    ) as reporter:
         progress = train(task, checkpoint=folder.state, display=reporter, stop_asked=stop_asked, resume=request.resume)
     rates = [row.samples_per_s for row in progress.history if row.epoch]
     return Trained(_float32(request, material, network), progress, float(np.median(rates)) if rates else 0.0)

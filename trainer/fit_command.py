@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RESOLUTIONS_MIN: Final = (10, 30, 60)
 AUGMENT: Final = 6
-DAYS_SHARE: Final = 0.6
+PER_DAY: Final = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +99,13 @@ def _add_home_arguments(group: Any) -> None:
         help="changed copies of each home: other levels, weather-driven loads, finer steps, two homes on one meter (default: %(default)s)",
     )
     group.add_argument(
-        "--days", type=float, default=DAYS_SHARE, metavar="SHARE", help="share of each home's days that give a window (default: %(default)s)"
+        "--per-day", type=float, default=PER_DAY, metavar="X", help="windows a day of each home at each of its steps (default: %(default)s)"
+    )
+    group.add_argument(
+        "--extra",
+        type=Path,
+        metavar="FOLDER",
+        help="further homes, NAME.toml beside NAME.csv.gz, to train on and never to set aside (python -m demo.neighbours simulates some)",
     )
     group.add_argument(
         "--train-share",
@@ -189,7 +195,7 @@ def _check_homes(arguments: argparse.Namespace) -> HomesRequest:
     Raises:
         ConfigError: another preset, a target, or a value out of range.
     """
-    from trainer.homes import HomesRequest, Sources, files_by_house  # loads pandas, which help and mistakes need not wait for
+    from trainer.homes import HomesRequest, Sources, extra_homes, files_by_house  # loads pandas, which help and mistakes need not wait for
 
     if arguments.preset != "base" or arguments.target:
         raise ConfigError("many homes make one model of preset base for all their energy targets: leave out --target and other presets")
@@ -197,14 +203,15 @@ def _check_homes(arguments: argparse.Namespace) -> HomesRequest:
     if not set(resolutions) <= set(STEPS_S):
         steps = ", ".join(str(step_s // 60) for step_s in STEPS_S)
         raise ConfigError(f"--resolutions {' '.join(map(str, arguments.resolutions))}: minutes out of {steps} are expected")
-    if arguments.augment < 0 or not 0 < arguments.days <= 1:
+    if arguments.augment < 0 or not 0 < arguments.per_day <= 24:
         raise ConfigError(
-            f"--augment {arguments.augment} --days {arguments.days:g}: a number of at least 0 and a share above 0 and up to 1 are expected"
+            f"--augment {arguments.augment} --per-day {arguments.per_day:g}: a number of at least 0, and one above 0 and up to 24 are expected"
         )
     files = tuple(arguments.house), tuple(arguments.data)
-    sources = Sources(*files, tuple(arguments.train_share), repair=arguments.repair, accept=tuple(arguments.accept))
+    sources = Sources(*files, tuple(arguments.train_share), repair=arguments.repair, accept=tuple(arguments.accept), extra=arguments.extra)
     files_by_house(sources)
-    return HomesRequest(sources, tuple(resolutions), arguments.augment, arguments.days)
+    extra_homes(sources.extra)
+    return HomesRequest(sources, tuple(resolutions), arguments.augment, arguments.per_day)
 
 
 def _check_early(arguments: argparse.Namespace, *, many_homes: bool) -> None:

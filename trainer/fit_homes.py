@@ -19,7 +19,7 @@ from edge_agent.contract.calibration import Calibration, fit_calibration
 from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.series import Series
-from trainer.augment import disaggregate, slow_level, some_temperature, together, weather_load
+from trainer.augment import disaggregate, interrupted, slow_level, some_temperature, together, weather_load
 from trainer.baselines import CLIMATOLOGY, actual_values, baseline_predictions
 from trainer.display import counting
 from trainer.evaluate import model_predictions, raw_outputs, score_table
@@ -46,8 +46,11 @@ PIECES: Final = 3
 FINEST_S: Final = 600
 SAMPLED: Final = 4
 """Stretches of each step that are left for the exporter."""
-Form = tuple[Home, Callable[[], Series], np.random.Generator]
-"""A home, a series of it as it is or changed, made when called for, and what draws its origins."""
+Form = tuple[Home, Callable[[], Series], np.random.Generator, float]
+"""A home, a series of it as it is or changed, made when called for, what draws its origins, and the share of the wanted windows that it gives."""
+HELD_OUT_SHARE: Final = 0.5
+COPY_SHARE: Final = 0.25
+"""Of a changed copy, and of a further home. Real homes as they are teach most (see LOG)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +139,9 @@ def train_model(
     stopping = _windows(material, request.seed, "stopping", console)
     training = _windows(material, request.seed, "train", console)
     task = Task(network, training, stopping, request.hyper, request.seed, keep_untrained=True)
-    with (display or TrackedDisplay)(console, epochs=request.hyper.epochs, windows=len(training), tracked=tracked) as reporter:
+    with (display or TrackedDisplay)(
+        console, epochs=request.hyper.epochs * request.hyper.members, windows=len(training), tracked=tracked
+    ) as reporter:
         progress = train(task, checkpoint=folder.state, display=reporter, stop_asked=stop_asked, resume=request.resume)
     return TrainedHomes(_float32(request, material, network), progress, training, stopping)
 
@@ -167,7 +172,7 @@ def started_facts(request: FitRequest, material: HomesMaterial) -> dict[str, Any
         "hyper_parameters": request.hyper.to_dict(),
         "resolutions": list(material.asked.resolutions),
         "augment": material.asked.augment,
-        "days_share": material.asked.days_share,
+        "per_day": material.asked.per_day,
         "data_fingerprint": material.fingerprint,
         "backend": keras.backend.backend(),
     }
@@ -199,19 +204,20 @@ def _windows(material: HomesMaterial, seed: int, name: str, console: Console) ->
 
 
 def _training_forms(material: HomesMaterial, seed: int) -> list[Form]:
-    return [(home, form, rng) for number, home in enumerate(material.split.train) for form, rng in _forms(material, number, seed)]
+    return [form for number in range(len(material.split.train)) for form in _forms(material, number, seed)]
 
 
-def _forms(material: HomesMaterial, number: int, seed: int) -> Iterator[tuple[Callable[[], Series], np.random.Generator]]:
-    """Each form of a training home, made when it is called for: at every resolution, then the copies."""
+def _forms(material: HomesMaterial, number: int, seed: int) -> Iterator[Form]:
+    """Each form of a training home: at every resolution, then the copies."""
     home = material.split.train[number]
     series = seen(home, material.plan)
     steps = resolutions_of(home, material.asked.resolutions)
     for i, step_s in enumerate(steps):
-        yield lambda step_s=step_s: series.resample(step_s), np.random.default_rng((seed, 2, number, i))  # type: ignore[misc]
-    for i in range(material.asked.augment):
+        share = 1.0 if home.is_changed else COPY_SHARE
+        yield home, lambda step_s=step_s: series.resample(step_s), np.random.default_rng((seed, 2, number, i)), share  # type: ignore[misc]
+    for i in range(material.asked.augment if home.is_changed else 0):
         rng = np.random.default_rng((seed, 3, number, i))
-        yield lambda i=i, rng=rng: changed_copy(home, i, material, steps, rng), rng  # type: ignore[misc]
+        yield home, lambda i=i, rng=rng: changed_copy(home, i, material, steps, rng), rng, COPY_SHARE  # type: ignore[misc]
 
 
 def resolutions_of(home: Home, resolutions: Sequence[int]) -> list[int]:
@@ -220,13 +226,15 @@ def resolutions_of(home: Home, resolutions: Sequence[int]) -> list[int]:
 
 
 def changed_copy(home: Home, number: int, material: HomesMaterial, steps: Sequence[int], rng: np.random.Generator) -> Series:
-    """Copy number `number` of a home: in turn slower or faster living, weather-driven load, finer steps, weather again, two homes on one meter.
+    """Copy number `number` of a home: in turn other levels, finer steps, short histories, two homes on one meter, weather-driven load, short again.
 
     What cannot be done with this home (no finer step wanted, no second home with the same steps) becomes another slow level.
     """
-    series, kind = seen(home, material.plan), ("level", "weather", "fine", "level", "weather", "two")[number % 6]
+    series, kind = seen(home, material.plan), ("level", "fine", "short", "two", "weather", "short")[number % 6]
     if kind == "fine" and series.step_s == PIECES * FINEST_S:
         return disaggregate(series, home.sensor, FINEST_S, rng)
+    if kind == "short":
+        return interrupted(series.resample(int(rng.choice(steps))), home.sensor, rng)
     partners = [other for other in material.split.train if other is not home and other.series.step_s == series.step_s]
     if kind == "weather":
         temperature = some_temperature(series, rng) if home.temperature is None else home.temperature
@@ -241,18 +249,20 @@ def changed_copy(home: Home, number: int, material: HomesMaterial, steps: Sequen
 
 def _held_out_forms(material: HomesMaterial, name: str, seed: int) -> list[Form]:
     """Homes set aside, at every resolution."""
-    return [
-        (home, lambda home=home, step_s=step_s: seen(home, material.plan).resample(step_s), np.random.default_rng((seed, 4, i, step_s)))  # type: ignore[misc]
-        for i, home in enumerate(getattr(material.split, name))
-        for step_s in resolutions_of(home, material.asked.resolutions)
-    ]
+
+    def form(home: Home, number: int, step_s: int) -> Form:
+        rng = np.random.default_rng((seed, 4, number, step_s))
+        return home, lambda: seen(home, material.plan).resample(step_s), rng, HELD_OUT_SHARE
+
+    chosen: list[Home] = getattr(material.split, name)
+    return [form(home, i, step_s) for i, home in enumerate(chosen) for step_s in resolutions_of(home, material.asked.resolutions)]
 
 
 def _many(material: HomesMaterial, forms: Sequence[Form], name: str, console: Console) -> ManyWindows:
     with counting(console, f"climatology, {name} homes", len(forms)) as advance:
         parts = []
-        for home, form, rng in forms:
-            parts.append(windows_of(home, form(), material.plan, share=material.asked.days_share, rng=rng))
+        for home, form, rng, share in forms:
+            parts.append(windows_of(home, form(), material.plan, per_day=share * material.asked.per_day, rng=rng))
             advance(1)
     windows = ManyWindows(parts)
     by_step = ", ".join(f"{sum(map(len, parts)):,} of {step_s // 60} min" for step_s, parts in windows.by_step().items())
@@ -324,7 +334,7 @@ def _record(request: FitRequest, material: HomesMaterial, progress: Progress, *,
             "windows": windows,
             "resolutions_s": list(material.asked.resolutions),
             "augment": material.asked.augment,
-            "days_share": material.asked.days_share,
+            "per_day": material.asked.per_day,
             "epochs": progress.history[-1].epoch,
             "best_epoch": progress.best_epoch,
             "best_validation_loss": progress.best_loss,

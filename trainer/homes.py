@@ -44,6 +44,8 @@ class Sources:
     repair: bool = False
     accept: tuple[str, ...] = ()
     """Kinds of findings that are true of these houses."""
+    extra: Path | None = None
+    """Folder of further homes, NAME.toml beside NAME.csv or NAME.csv.gz, that are trained on and never set aside: simulated ones, say."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class HomesRequest:
     """Steps in s; each home is trained on at those that are multiples of its own."""
     augment: int
     """Changed copies of each training home."""
-    days_share: float
-    """Share of the days of each home that give a window."""
+    per_day: float
+    """Windows a day of each home at each of its steps; its changed copies and further homes give a share of that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,8 @@ class Home:
     """Outdoors at each step of the series, degC, all known; None when no sensor knows it."""
     is_whole: bool
     """Whether all of the house's time may be looked at: only such a home can be set aside, the others keep a span of their own."""
+    is_changed: bool = True
+    """Whether changed copies of it are trained on too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,19 +102,40 @@ def survey(sources: Sources, console: Console) -> Survey:
         ConfigError: houses and files do not pair up, two houses have one name, a house without an energy target, a share outside (0, 1].
     """
     shares = _shares(sources)
-    houses = [read_house(path) for path in sources.houses]
-    names = [f"{house.site}:{target.name}" for house in houses for target in _targets(house)]
+    further = [(read_house(path), [table], 1.0) for path, table in extra_homes(sources.extra)]
+    given = [(read_house(path), files, share) for path, files, share in zip(sources.houses, files_by_house(sources), shares, strict=True)]
+    names = [f"{house.site}:{target.name}" for house, *_ in (*given, *further) for target in _targets(house)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"two homes are called {twice[0]!r}: give each house.toml its own site")
     surveys = []
-    with counting(console, "reading and checking houses", len(houses)) as advance:
-        for house, files, share in zip(houses, files_by_house(sources), shares, strict=True):
-            surveys.append(_survey_house(house, files, sources, share))
+    with counting(console, "reading and checking houses", len(given) + len(further)) as advance:
+        for number, (house, files, share) in enumerate((*given, *further)):
+            one = _survey_house(house, files, sources, share)
+            surveys.append(one if number < len(given) else replace(one, homes=[replace(h, is_whole=False, is_changed=False) for h in one.homes]))
             advance(1)
     whole = Survey([home for one in surveys for home in one.homes], [finding for one in surveys for finding in one.findings])
     print_summary(console, whole.findings, len(names))
     return whole
+
+
+def extra_homes(folder: Path | None) -> list[tuple[Path, Path]]:
+    """Descriptions and tables in `folder`, by name.
+
+    Raises:
+        ConfigError: no such folder, nothing in it, or a description without a table.
+    """
+    if folder is None:
+        return []
+    pairs = []
+    for house in sorted(folder.glob("*.toml")):
+        tables = [table for ending in (".csv.gz", ".csv", ".parquet") if (table := house.with_suffix(ending)).is_file()]
+        if not tables:
+            raise ConfigError(f"--extra {folder}: {house.name} has no table: {house.stem}.csv.gz, .csv or .parquet is expected beside it")
+        pairs.append((house, tables[0]))
+    if not pairs:
+        raise ConfigError(f"--extra {folder}: no house descriptions (*.toml) there: make some with python -m demo.neighbours, or leave it out")
+    return pairs
 
 
 def files_by_house(sources: Sources) -> list[list[Path]]:
@@ -199,13 +224,13 @@ class HomeSplit:
 
 
 def split_homes(homes: list[Home], *, seed: int) -> HomeSplit:
-    """A seeded choice of about HELD_OUT_SHARE of the homes, half of them for early stopping and half for calibration.
+    """A seeded choice of about HELD_OUT_SHARE of the homes that may be looked at as a whole: half for early stopping, half for calibration.
 
     Raises:
         DataError: too few homes of which all may be looked at.
     """
     whole = [i for i, home in enumerate(homes) if home.is_whole]
-    n_held_out = max(2, round(HELD_OUT_SHARE * len(homes)))
+    n_held_out = max(2, round(HELD_OUT_SHARE * len(whole)))
     if len(homes) < MIN_HOMES or len(whole) < n_held_out:
         raise DataError(
             f"{len(homes)} homes, {len(whole)} of them with all of their time: at least {MIN_HOMES} homes are expected, and {n_held_out} whole ones "

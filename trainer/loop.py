@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,6 +97,9 @@ class Task:
 def train(task: Task, *, checkpoint: Path, display: Display, stop_asked: Callable[[], bool], resume: bool = False) -> Progress:
     """Train until the last epoch, until validation stalls, or until asked to stop; the network then holds the best epoch's weights.
 
+    The members of an ensemble are trained one after another, each with a seed and a checkpoint of its own; its epochs are counted on from those of
+    the members before.
+
     Args:
         task: what to train.
         checkpoint: file that holds the state after each epoch.
@@ -107,6 +110,49 @@ def train(task: Task, *, checkpoint: Path, display: Display, stop_asked: Callabl
     Raises:
         TrainingError: the loss is not finite, the checkpoint is of another network, or stopped before anything was learnt.
     """
+    members = task.network.members
+    if not members:
+        return _train_one(task, checkpoint, display, stop_asked, resume=resume)
+    joined = Progress()
+    for number, member in enumerate(members):
+        part = replace(task, network=member, seed=task.seed + 1000 * number)
+        before = joined.history[-1].epoch if joined.history else 0
+        place = checkpoint.with_stem(f"{checkpoint.stem}_{number}")
+        progress = _train_one(part, place, _CountedOn(display, before), stop_asked, resume=resume)
+        joined.history += [_counted_on(row, before) for row in progress.history if row.epoch or not number]
+        joined.interrupted = progress.interrupted
+        if progress.interrupted:  # an average with untrained members would be worse than the first alone
+            untrained = members[number:] if number and progress.best_epoch == 0 else members[number + 1 :]
+            for other in untrained:
+                other.core.set_weights(members[0].core.get_weights())
+            break
+    task.network.core.compile(loss=task.network.loss)
+    best = min(joined.history, key=lambda row: row.validation_loss)
+    weights = task.network.core.get_weights()
+    joined.best_epoch, joined.best_loss, joined.best_weights = best.epoch, _validate(task, weights, best.epoch), weights
+    return joined
+
+
+def _counted_on(row: Epoch, before: int) -> Epoch:
+    return replace(row, epoch=row.epoch + before)
+
+
+class _CountedOn:
+    """A display that sees one member's epochs as the continuation of those before."""
+
+    def __init__(self, display: Display, before: int) -> None:
+        self.display, self.before = display, before
+
+    def batch(self, epoch: int, done: int, loss: float) -> None:
+        self.display.batch(epoch + self.before, done, loss)
+
+    def epoch(self, row: Epoch, best: int) -> None:
+        if row.epoch or not self.before:
+            self.display.epoch(_counted_on(row, self.before), best + self.before)
+
+
+def _train_one(task: Task, checkpoint: Path, display: Display, stop_asked: Callable[[], bool], *, resume: bool) -> Progress:
+    """As `train`, of one network."""
     core = task.network.core
     # "auto" is off for TensorFlow on a CPU, and on for JAX, which crawls without
     core.compile(optimizer=_optimizer(task), loss=task.network.loss, jit_compile=True if task.hyper.jit else "auto")
@@ -140,7 +186,8 @@ def _train_epoch(task: Task, epoch: int, display: Display, stop_asked: Callable[
     for number, (inputs, actual) in enumerate(every):
         if stop_asked():
             return None
-        loss = float(core.train_on_batch(inputs, actual, return_dict=True)["loss"])
+        weight = task.network.weight and task.network.weight(inputs)
+        loss = float(core.train_on_batch(inputs, actual, sample_weight=weight, return_dict=True)["loss"])
         if not math.isfinite(loss):
             core.set_weights(before)
             raise _no_number(loss, task, task.windows, order, number=number, when=f"epoch {epoch}")

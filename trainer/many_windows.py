@@ -91,13 +91,13 @@ class ManyWindows:
 
 
 def windows_of(
-    home: Home, series: Series, plan: FeaturePlan, *, share: float, rng: np.random.Generator, on_progress: Callable[[int], None] | None = None
+    home: Home, series: Series, plan: FeaturePlan, *, per_day: float, rng: np.random.Generator, on_progress: Callable[[int], None] | None = None
 ) -> Windows:
     """Windows of one form of a home, `daily_origins` of it; none of a time when the home used nothing at all."""
     plan = plan.at_step(series.step_s)
     weather = training_weather(plan, series, seed=int(rng.integers(2**31))) if plan.weather else None
     builder = FeatureBuilder(plan, series, target=home.sensor, zone=home.house.zone, weather=weather)
-    origins = daily_origins(series, plan, home.sensor, share=share, rng=rng)
+    origins = daily_origins(series, plan, home.sensor, per_day=per_day, rng=rng)
     if len(origins):
         origins = origins[builder.scales(origins)[:, 0] > 1.01 * MIN_SCALE_W * plan.step_s / 3600]
     return Windows(builder, origins, name=home.name, on_progress=on_progress)

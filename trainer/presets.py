@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from edge_agent.contract.errors import ConfigError, closest
 from edge_agent.contract.localtime import DAY_S
-from edge_agent.contract.plan import CALENDAR, FeaturePlan
+from edge_agent.contract.plan import CALENDAR, LAG_DAYS, FeaturePlan
 from edge_agent.contract.schema import WEATHER_ROLES, HouseSpec
 
 Schedule = Literal["constant", "cosine", "exponential", "plateau"]
@@ -38,7 +38,9 @@ class HyperParameters:
     leaky_slope: float = _flag(0.1, "slope of LeakyReLU below zero")
     dropout: float = _flag(0.3, "share of the LSTM's last state dropped in training")
     channel_dropout: float = _flag(0.2, "share of covariate channels dropped in training: a dead sensor must cost little")
-    weather_dropout: float = _flag(0.3, "share of windows whose whole weather forecast is dropped in training: a house without one is served too")
+    weather_dropout: float = _flag(
+        0.3, "share of windows whose covariates, and whose weather forecast, are dropped as a whole in training: a house without any is served too"
+    )
     l2: float = _flag(0.0, "L2 penalty of the LSTM's and the last layer's weights")
     learning_rate: float = _flag(2e-3, "learning rate at the start")
     weight_decay: float = _flag(1e-3, "AdamW's weight decay; 0: plain Adam")
@@ -48,18 +50,21 @@ class HyperParameters:
     patience: int = _flag(6, "epochs without a better validation loss before training stops")
     min_delta: float = _flag(1e-5, "by how much the validation loss must fall to count as better")
     mean_weight: float = _flag(0.05, "weight of the mean's squared error beside the quantiles' CRPS (base)")
+    total_weight: float = _flag(0.3, "weight of the absolute error of the day's total beside the quantiles' CRPS (base)")
+    members: int = _flag(1, "networks that are trained apart and averaged in one graph (base)")
+    patch: int = _flag(4, "steps of the context that the LSTM reads at once (base)")
     mixed_precision: bool = _flag(False, "16-bit matrix products (for GPUs; on a CPU it is slower)")
     jit: bool = _flag(False, "compile the training step with XLA: half a minute once for each step of the data, then up to three times as fast")
     clip_norm: float = _flag(0.0, "a gradient longer than this is shortened to it: one odd home must not throw the model off; 0: never")
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "units", "patience", "learning_rate"):
+        for name in ("epochs", "batch_size", "units", "patience", "learning_rate", "members", "patch"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: a number above 0 is expected")
         for name in ("dropout", "channel_dropout", "weather_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: a share from 0 to below 1 is expected")
-        for name in ("stride_s", "l2", "weight_decay", "min_delta", "mean_weight", "clip_norm"):
+        for name in ("stride_s", "l2", "weight_decay", "min_delta", "mean_weight", "total_weight", "clip_norm"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: a number of at least 0 is expected")
         if self.schedule not in SCHEDULES:
@@ -85,10 +90,12 @@ SEED: Final = HyperParameters(
     patience=50,
     min_delta=1e-5,
     mean_weight=1.0,
+    total_weight=0.0,
+    patch=1,
 )
 """The source article's text, literally; what it leaves open (batch size, most epochs, slope) is Keras's or the usual value."""
 
-MANY_HOMES: Final = HyperParameters(epochs=4, batch_size=128, units=64, dropout=0.2, jit=True, clip_norm=1.0)
+MANY_HOMES: Final = HyperParameters(epochs=4, batch_size=256, units=64, dropout=0.2, jit=True, clip_norm=1.0)
 """`base` over many homes: what each has to teach is learnt in a few passes, later ones fit their noise."""
 
 
@@ -154,7 +161,7 @@ def _base_plan(house: HouseSpec, target: str, role: str, covariates: tuple[str, 
         context_step_s=CONTEXT_STEP_S,
         context_length=CONTEXT_DAYS * DAY_S // CONTEXT_STEP_S,
         context=("target", *CALENDAR, *(f"role:{name}" for name in covariates)),
-        future=(*CALENDAR, "lead", "lag_1d", "lag_2d", "lag_7d", "lag_1d_hour", "lag_2d_hour", "lag_7d_hour"),
+        future=(*CALENDAR, "lead", "lag_1d", "lag_2d", "lag_7d", *(f"lag_{days}d_hour" for days in LAG_DAYS)),
         anchored=True,
         daily_length=DAILY_LENGTH,
         weather=weather,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.contract.errors import DataError
-from edge_agent.contract.features import SCALE_DAYS, FeatureBuilder, ModelInputs
+from edge_agent.contract.features import FeatureBuilder, ModelInputs
 from edge_agent.contract.localtime import DAY_S, iso_utc
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.series import Series
@@ -33,6 +33,7 @@ MIN_KNOWN_TARGET: Final = 0.5
 """An origin is used when at least this share of its horizon, and of its context, is known."""
 SCORE_EVERY_S: Final = 3600
 """Origins that are scored and calibrated on: every full hour."""
+FIRST_DAYS: Final = 7
 ANCHOR_CHUNK: Final = 64
 
 
@@ -129,17 +130,17 @@ def full_hours(series: Series, plan: FeaturePlan, target: str, *, start: int) ->
     return _origins(series, first, last, stride=max(SCORE_EVERY_S, series.step_s), known=known)
 
 
-def daily_origins(series: Series, plan: FeaturePlan, target: str, *, share: float, rng: np.random.Generator) -> Ints:
-    """One full hour drawn at random on each day, of a random `share` of the days whose windows are known and lie inside the series.
+def daily_origins(series: Series, plan: FeaturePlan, target: str, *, per_day: float, rng: np.random.Generator) -> Ints:
+    """Full hours drawn at random, `per_day` of them on average, whose windows are known and lie inside the series.
 
-    The first SCALE_DAYS / 2 are left out: a house's mean over fewer days says little.
+    The first FIRST_DAYS are left out: a house's mean over fewer days says little.
     """
-    first, last = series.start + SCALE_DAYS * DAY_S // 2, series.end - plan.horizon * series.step_s
-    days = np.arange(-(-first // DAY_S), (last - DAY_S) // DAY_S + 1, dtype=np.int64)
-    days = days[rng.random(len(days)) < share]
-    origins = days * DAY_S + SCORE_EVERY_S * rng.integers(0, DAY_S // SCORE_EVERY_S, len(days))
+    first, last = series.start + FIRST_DAYS * DAY_S, series.end - plan.horizon * series.step_s
+    hours = np.arange(-(-first // SCORE_EVERY_S), last // SCORE_EVERY_S + 1, dtype=np.int64)
     known = _known_horizons(series, target, plan.horizon) & _known_contexts(series, target, plan.context_s // series.step_s)
-    return origins[known[(origins - series.start) // series.step_s]]
+    hours = hours[known[(hours * SCORE_EVERY_S - series.start) // series.step_s]]
+    wanted = min(round(per_day * SCORE_EVERY_S / DAY_S * len(hours)), len(hours))
+    return np.sort(rng.choice(hours, wanted, replace=False)) * SCORE_EVERY_S
 
 
 def _too_short(series: Series, plan: FeaturePlan, empty: list[str]) -> str:

@@ -14,10 +14,11 @@ from edge_agent.contract.localtime import DAY_S
 from edge_agent.contract.schema import ROLES, WEATHER_ROLES, HouseSpec
 
 CALENDAR: Final = ("time_of_day_sin", "time_of_day_cos", "day_of_week_sin", "day_of_week_cos", "weekend")
-LAGS: Final = {f"lag_{days}d{hour}": (days, bool(hour)) for days in (1, 2, 7) for hour in ("", "_hour")}
+LAG_DAYS: Final = (1, 2, 3, 4, 5, 6, 7, 14, 21, 28)
+LAGS: Final = {f"lag_{days}d{hour}": (days, bool(hour)) for days in LAG_DAYS for hour in ("", "_hour")}
 """Days back, and whether it is the mean of the hour around, by feature name."""
 FUTURE: Final = (*CALENDAR, "lead", *LAGS)
-MAX_LAG_S: Final = 7 * DAY_S
+MAX_LAG_S: Final = LAG_DAYS[-1] * DAY_S
 LATER_KEYS: Final = ("weather",)
 """Fields that bundles of the first releases do not have: written only when they say something, so that those bundles stay whole."""
 

@@ -226,7 +226,7 @@ def test_the_scale_looks_back_four_weeks():
     assert builder(plan(), series).scales(np.array([series.end])).tolist() == [[50.0]]
 
 
-@pytest.mark.parametrize(("future", "days"), [((), 3), (CALENDAR, 3), (("lead", "lag_1d"), 8)])
+@pytest.mark.parametrize(("future", "days"), [((), 3), (CALENDAR, 3), (("lead", "lag_1d"), 29)])
 def test_a_plan_without_anchor_still_looks_back_as_far_as_its_lags(future, days):
     assert plan(days=3, future=future, anchored=False).history_s == days * DAY
     assert plan(days=3, future=future).history_s == 57 * DAY
@@ -281,7 +281,7 @@ def test_a_plan_of_raw_sensors_keeps_its_step():
     [
         ({"context": ("role:indor_temperature",)}, "did you mean 'indoor_temperature'"),
         ({"context": ("weeknd",)}, "unknown context feature 'weeknd': did you mean 'weekend'"),
-        ({"future": ("lag_3d",)}, "unknown future feature 'lag_3d'"),
+        ({"future": ("lag_9d",)}, "unknown future feature 'lag_9d'"),
         ({"role": "enrgy"}, "did you mean 'energy'"),
         ({"horizon": 0}, "horizon is 0"),
         ({"step_s": "600"}, "step_s is '600'"),

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 
 from edge_agent.contract.schema import Feature
 from edge_agent.contract.series import Series
-from trainer.augment import disaggregate, slow_level, some_temperature, together, weather_load
+from trainer.augment import disaggregate, interrupted, slow_level, some_temperature, together, weather_load
 
 HALF_HOUR = 1800
 START = 1_767_225_600
@@ -87,3 +87,14 @@ def test_a_cooled_home_uses_more_on_hot_days_only():
 
 def test_two_homes_add_up():
     np.testing.assert_array_equal(together(home(np.full(4, 10.0)), "meter", np.array([1.0, 2.0, 3.0, np.nan])).column("meter"), [11, 12, 13, np.nan])
+
+
+def test_a_home_known_again_and_again_is_never_known_for_long():
+    series = home(np.full(48 * 400, 100.0))
+    known = np.isfinite(interrupted(series, "meter", np.random.default_rng(3)).values)
+    days = known.any(axis=1).reshape(-1, 48).any(axis=1).astype(int)
+    edges = np.flatnonzero(np.diff(np.r_[0, days, 0]))
+    lengths = edges[1::2] - edges[::2]
+    assert len(lengths) > 3
+    assert lengths.max() <= 40
+    assert (edges[2::2] - edges[1:-1:2]).min() >= 56  # a day may lack its first quarter besides

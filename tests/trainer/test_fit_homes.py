@@ -9,7 +9,7 @@ import pytest
 from export.run_folder import read_run
 from trainer.__main__ import main
 
-TINY = ["--epochs", "1", "--units", "3", "--batch-size", "32", "--no-jit", "--days", "0.5", "--augment", "3", "--tracking-uri", "off"]
+TINY = ["--epochs", "1", "--units", "3", "--batch-size", "32", "--no-jit", "--per-day", "0.5", "--augment", "3", "--tracking-uri", "off"]
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_what_the_share_leaves_out_decides_nothing(fit, street, small_run, tmp_p
     [
         (["--all-targets", "--preset", "seed"], "preset base"),
         (["--all-targets", "--resolutions", "7"], "--resolutions 7"),
-        (["--all-targets", "--days", "0"], "--days 0"),
+        (["--all-targets", "--per-day", "0"], "--per-day 0"),
         (["--all-targets", "--train-share", "0.5", "0.5"], "--train-share"),
     ],
 )

@@ -117,3 +117,22 @@ def test_a_home_with_a_span_of_its_own_is_trained_on():
 def test_too_few_homes_are_refused(n, partial):
     with pytest.raises(DataError, match="at least 3 homes"):
         split_homes(homes(n, partial=partial), seed=0)
+
+
+def test_further_homes_are_trained_on_as_they_are_and_never_set_aside(small_run, tmp_path):
+    text = small_run[0].read_text()
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.toml").write_text(text.replace('"small"', f'"{name}"'))
+        (tmp_path / f"{name}.csv").write_bytes(small_run[1].read_bytes())
+    every = read_homes(Sources((small_run[0],), (small_run[1],), extra=tmp_path), QUIET)
+    assert [(home.name, home.is_whole, home.is_changed) for home in every] == [
+        ("small:energy", True, True),
+        ("one:energy", False, False),
+        ("two:energy", False, False),
+    ]
+
+
+def test_a_further_home_without_a_table_is_named(small_run, tmp_path):
+    (tmp_path / "one.toml").write_bytes(small_run[0].read_bytes())
+    with pytest.raises(ConfigError, match=r"one\.toml has no table"):
+        read_homes(Sources((small_run[0],), (small_run[1],), extra=tmp_path), QUIET)

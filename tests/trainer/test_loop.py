@@ -179,3 +179,37 @@ def test_a_gain_smaller_than_min_delta_does_not_count():
         progress.add(Epoch(number, 0.0, value, 0.0, 0.0, 0.0), [np.array(number)], min_delta=0.01)
         assert progress.best_epoch == (0, 0, 2)[number]
     assert (progress.wait, progress.best_loss) == (0, 0.9)
+
+
+def ensemble(task):
+    """The task with two members of one average, judged by what they are trained on, so that training helps."""
+    parts = [tiny_network(task.windows.plan) for _ in range(2)]
+    inputs = parts[0].core.input
+    core = keras.Model(inputs, keras.layers.Average()([part.core(inputs) for part in parts]))
+    return replace(task, stopping=task.windows, network=replace(task.network, model=core, core=core, members=tuple(parts)))
+
+
+def test_members_are_trained_one_after_another_and_their_epochs_counted_on(task, tmp_path):
+    progress, display = run(ensemble(task()), tmp_path)
+    assert [row.epoch for row in display.rows] == list(range(9))
+    assert [row.epoch for row in progress.history] == list(range(9))
+    assert progress.best_loss < progress.history[0].validation_loss
+
+
+def test_an_ensemble_stopped_early_is_as_good_as_its_first_member(task, tmp_path):
+    asked = ensemble(task())
+    calls = iter(range(10**6))
+    progress, _ = run(asked, tmp_path, stop_asked=lambda: next(calls) >= 4 * 3 + 1)
+    assert progress.interrupted
+    first, second = (member.core.get_weights() for member in asked.network.members)
+    for ours, theirs in zip(first, second, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert any(weights.any() for weights in first)
+
+
+def test_an_ensemble_goes_on_where_it_was_stopped(task, tmp_path):
+    whole = run(ensemble(task()), tmp_path / "whole")[0]
+    calls = iter(range(10**6))
+    run(ensemble(task()), tmp_path / "parts", stop_asked=lambda: next(calls) >= 4 * 3 + 4)
+    resumed = run(ensemble(task()), tmp_path / "parts", resume=True)[0]
+    assert resumed.best_loss == pytest.approx(whole.best_loss, rel=1e-5)

@@ -8,7 +8,7 @@ import pytest
 from edge_agent.contract.errors import ConfigError
 from export.convert import convert
 from export.graph import operators
-from trainer.model import Scaling, _standard, build_base, build_seed, forecast_loss, scaling_of
+from trainer.model import Scaling, _standard, build_base, build_seed, forecast_loss, scaling_of, steady_homes_weigh_more
 from trainer.presets import HyperParameters, hyper_parameters, plan_for
 from trainer.windows import Span
 
@@ -126,7 +126,7 @@ def test_one_base_network_serves_any_step(small_builder):
 def test_a_house_twice_as_hungry_gets_twice_the_forecast(small_builder):
     builder = small_builder("base")
     inputs = inputs_at(builder)
-    twice = {"context": [2.0] + [1.0] * 5, "future": [1.0] * 6 + [2.0] * 6, "daily": [2.0], "anchor": [2.0], "scale": [2.0]}
+    twice = {"context": [2.0] + [1.0] * 5, "future": [1.0] * 6 + [2.0] * 13, "daily": [2.0], "anchor": [2.0], "scale": [2.0]}
     doubled = {name: values * np.array(twice[name], np.float32) for name, values in inputs.items()}
     model = stirred(base(builder)).model
     np.testing.assert_allclose(model.predict_on_batch(doubled)[0], 2 * model.predict_on_batch(inputs)[0], rtol=1e-4)
@@ -243,3 +243,33 @@ def test_a_model_becomes_a_graph_with_one_fused_lstm_that_agrees(small_builder, 
     ours = onnxruntime.InferenceSession(graph).run(model.output_names, inputs)
     for graphs, keras_s in zip(ours, model.predict(inputs, verbose=0) if len(ours) > 1 else [model.predict(inputs, verbose=0)], strict=True):
         np.testing.assert_allclose(graphs, keras_s, rtol=1e-4, atol=1e-3)
+
+
+def test_an_ensemble_is_the_mean_of_its_members_in_one_graph(small_builder):
+    builder = small_builder("base")
+    inputs = inputs_at(builder)
+    network = stirred(base(builder, replace(TINY, members=3)))
+    apart = [member.core.predict_on_batch(inputs) for member in network.members]
+    assert not np.allclose(apart[0], apart[1], rtol=1e-2)
+    np.testing.assert_allclose(network.core.predict_on_batch(inputs), np.mean(apart, axis=0), rtol=1e-4, atol=1e-5)
+    graph = convert(network.model, builder.plan, tuple(network.model.output_names))
+    assert [node.op_type for node in graph.graph.graph.node].count("LSTM") == 3
+
+
+def test_the_days_total_counts_in_the_loss():
+    actual, predicted = np.array([[[1.0], [3.0], [np.nan]]], np.float32), np.zeros((1, 3, 2), np.float32)
+    without, with_total = (float(forecast_loss((0.5,), mean_weight=0.0, total_weight=weight)(actual, predicted)[0]) for weight in (0.0, 0.5))
+    assert with_total - without == pytest.approx(0.5 * 4 / 2)
+
+
+def test_a_patch_must_divide_the_context(small_builder):
+    with pytest.raises(ConfigError, match="--patch 5: a divisor of the 168 steps"):
+        base(small_builder("base"), replace(TINY, patch=5))
+
+
+def test_a_steady_home_weighs_more_than_an_erratic_one_whatever_its_size():
+    shape = np.array([0.9, 1.1, 1.0])  # two quantiles and the mean
+    steady, erratic = np.tile(shape, (1, 4, 1)), np.tile([0.2, 1.8, 1.0], (1, 4, 1))
+    anchors = np.concatenate([steady, 7 * steady, erratic])
+    weight = steady_homes_weigh_more({"anchor": anchors, "scale": np.array([[1.0], [7.0], [1.0]])})
+    np.testing.assert_allclose(weight, [4.0, 4.0, 0.5], rtol=1e-6)

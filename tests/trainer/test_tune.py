@@ -99,7 +99,7 @@ def test_one_model_over_many_homes_is_searched_and_compared_where_none_has_looke
     import pandas as pd
 
     houses, tables = zip(street, small_run, strict=True)
-    homes = ["--house", *map(str, houses), "--data", *map(str, tables), "--train-share", "1", "0.6", "--augment", "1", "--days", "0.5", "--no-jit"]
+    homes = ["--house", *map(str, houses), "--data", *map(str, tables), "--train-share", "1", "0.6", "--augment", "1", "--per-day", "0.5", "--no-jit"]
     store = f"sqlite:///{tmp_path}/mlflow.db"
     code = main(["tune", *homes, "--out", str(tmp_path / "homes"), "--trials", "1", "--epochs", "1", "--units", "3", "--tracking-uri", store])
     said = capsys.readouterr().out
