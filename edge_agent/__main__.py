@@ -93,7 +93,7 @@ def _add_install(install: argparse.ArgumentParser) -> None:
     install.add_argument("--house", type=Path, metavar="FILE", help="house.toml (default: ./house.toml, else /etc/hearthcast/house.toml)")
     _add_config(install)
     install.add_argument("--target", metavar="NAME", help="the target to forecast, where the bundle fits several")
-    install.add_argument("--shadow-days", type=int, default=7, metavar="N", help="days to prove itself in (default: 7); 0: current at once")
+    install.add_argument("--shadow-days", type=int, default=14, metavar="N", help="days to prove itself in (default: 14); 0: current at once")
     install.add_argument("--allow-unsigned", action="store_true", default=None, help="accept a bundle that nobody trusted has signed")
     install.add_argument("--allow-downgrade", action="store_true", help="accept a bundle that is older than one installed before")
     install.add_argument("--any-house", action="store_true", help="accept a bundle that was trained for another house")

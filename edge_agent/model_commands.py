@@ -11,7 +11,7 @@ from typing import Final
 from edge_agent.config import Settings
 from edge_agent.contract.bundle import read_bundle
 from edge_agent.contract.errors import BundleError, ConfigError, closest
-from edge_agent.contract.localtime import DAY_S, iso_utc
+from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.install import Wishes, install, trusted_keys
 from edge_agent.standing import SHIPPED, Standing
@@ -78,9 +78,10 @@ def _about(store: ModelStore, target: str, model: str) -> str:
 def _plan(standing: Standing) -> str:
     shadow = standing.shadow
     assert shadow is not None
-    days = (time.time() - shadow.since) / DAY_S
-    wait = "takes over if no worse" if shadow.is_candidate else "comes back if the current one falls behind"
-    return f"day {max(days, 0) + 1:.0f}, {wait} over {shadow.days} days{'; held by the pin' if standing.pinned else ''}"
+    held = "; held by the pin" if standing.pinned else ""
+    if not shadow.is_candidate:
+        return f"watched, to come back if the current one falls behind{held}"
+    return f"since {iso_utc(shadow.since)}; takes over if its score over {shadow.days} days is no worse{held}"
 
 
 def pin_lines(settings: Settings, target: str, wanted: str | None) -> Iterator[str]:

@@ -16,12 +16,14 @@ from edge_agent.contract.errors import ServiceError
 
 SHIPPED: Final = "shipped"
 """In place of a model's id: what the agent forecasts by when nothing is installed, the base model in the package or the climatology."""
-DAYS: Final = 7
-"""Days that two models are compared over: every day of the week once."""
-PATIENCE: Final = 4
+DAYS: Final = 14
+"""Days that a candidate is compared over. In a trial on real homes a model that was 2.5 % worse took over after 14 days in 11 % of cases, after 7
+in 23 %; one that was 2.4 % better in 89 % and 77 %."""
+PATIENCE: Final = 2
 """A candidate that has not taken over after this many times its days is given up."""
-MARGIN: Final = 0.02
-"""A model falls behind when its score is worse by more than this, and on most days: less is luck."""
+WATCHES: Final = ((7, 0.20), (28, 0.02))
+"""Days, and by what share a model's score may be worse over the last of them than the one before's. In the same trial a better model was never taken
+back within a year; with 2 % over 7 days most were, sooner or later."""
 MOST_DEATHS: Final = 3
 """A model under whose hands the agent died this often is not trusted any more."""
 MOST_EVENTS: Final = 20
@@ -37,7 +39,7 @@ class Shadow:
     since: int
     """Unix s; days that begin later count."""
     days: int
-    """Days to compare."""
+    """Days that a candidate has to prove itself in."""
     is_candidate: bool
     """Whether it is a new model that may take over; else it is the one before, to step back to."""
 
@@ -105,23 +107,28 @@ class Standing:
             pairs: days since the shadow began on which both models were scored, ascending.
             now: unix s.
         """
-        if self.pinned or self.shadow is None or len(pairs) < self.shadow.days:
+        if self.pinned or self.shadow is None:
             return self
-        if not self.shadow.is_candidate:
-            return self._watched(pairs[-self.shadow.days :], now)
+        return self._tried(self.shadow, pairs, now) if self.shadow.is_candidate else self._watched(pairs, now)
+
+    def _tried(self, shadow: Shadow, pairs: Sequence[DayPair], now: int) -> Standing:
+        if len(pairs) < shadow.days:
+            return self
         ours, theirs = _mean_scores(pairs)
         scores = f"{theirs:.4g} beside {ours:.4g} over {len(pairs)} days"
         if theirs <= ours:
             return self.with_take_over(f"its score is no worse, {scores}", now=now)
-        if len(pairs) >= PATIENCE * self.shadow.days:
-            return replace(self, shadow=None).noted(now, f"{self.shadow.model} given up: its score stayed worse, {scores}")
+        if len(pairs) >= PATIENCE * shadow.days:
+            return replace(self, shadow=None).noted(now, f"{shadow.model} given up: its score stayed worse, {scores}")
         return self
 
     def _watched(self, pairs: Sequence[DayPair], now: int) -> Standing:
-        ours, theirs = _mean_scores(pairs)
-        worse_days = sum(pair.current > pair.shadow for pair in pairs)
-        if ours > (1 + MARGIN) * theirs and 2 * worse_days > len(pairs):
-            return self.without(self.current, f"its score fell behind, {ours:.4g} beside {theirs:.4g} over {len(pairs)} days", now=now)
+        for days, margin in WATCHES:
+            last = pairs[-days:]
+            ours, theirs = _mean_scores(last) if last else (0.0, 0.0)
+            is_mostly_worse = 2 * sum(pair.current > pair.shadow for pair in last) > days
+            if len(last) == days and ours > (1 + margin) * theirs and is_mostly_worse:
+                return self.without(self.current, f"its score fell behind, {ours:.4g} beside {theirs:.4g} over {days} days", now=now)
         return self
 
     def with_take_over(self, why: str, *, now: int) -> Standing:

@@ -65,12 +65,12 @@ def test_a_new_model_goes_into_shadow_and_says_so(store, put_in, make_bundle):
     path = make_bundle("energy.tar", **MANY)
     model = read_bundle(path, allow_unsigned=True).manifest.id
     lines = put_in(path)
-    assert (store.standing("energy").current, store.standing("energy").shadow) == (SHIPPED, Shadow(model, NOW, 7, is_candidate=True))
+    assert (store.standing("energy").current, store.standing("energy").shadow) == (SHIPPED, Shadow(model, NOW, 14, is_candidate=True))
     assert lines[0].startswith("tiny ")
     assert lines[0].endswith("workstation.pub")
     assert lines[1:] == [
         "golden sample reproduced; a forecast of this house takes 100 ms, the model 2 MB",
-        f"installed: {model} forecasts energy in shadow beside shipped for 7 days, then takes over if its score is no worse",
+        f"installed: {model} forecasts energy in shadow beside shipped for 14 days, then takes over if its score is no worse",
     ]
     assert read_bundle(store.bundle("energy", model)).manifest.id == model
 

@@ -63,7 +63,7 @@ def test_a_bundle_is_tried_and_installed(agent, store, tiny_bundle):
     assert (code, error) == (0, "")
     assert lines[1].startswith("golden sample reproduced; a forecast of this house takes ")
     assert store.standing("energy").shadow.model == read_bundle(tiny_bundle, allow_unsigned=True).manifest.id
-    assert store.standing("energy").shadow.days == 7
+    assert store.standing("energy").shadow.days == 14
 
 
 def test_where_nothing_is_installed_it_says_what_to_do(agent):
@@ -81,7 +81,7 @@ def test_the_list_tells_what_forecasts_and_how_it_came_to_be(agent, store, two):
     assert lines[1].startswith(f"  current   {one}  tiny ")
     assert lines[1].endswith("workstation.pub")
     assert lines[2].startswith(f"  shadow    {two_id}  tiny ")
-    assert "takes over if no worse over 7 days" in lines[3]
+    assert lines[3].strip() == "since 2026-05-28T20:26:40Z; takes over if its score over 14 days is no worse"
     assert lines[4] == "  previous  shipped           the base model in the package, or the climatology"
     assert lines[5:] == [
         f"  2026-05-28T20:26:40Z {one} took over from shipped: installed to forecast at once",

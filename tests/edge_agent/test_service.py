@@ -442,7 +442,7 @@ def test_a_model_takes_over_when_it_is_no_worse_and_the_one_before_comes_back_wh
 
     feed(service, hours(24 * 4 + 4, 24 * 20))
     assert service.lineup.live[0].model_id == honest
-    feed(service, meter_hours(24 * 20 + 1, 24 * 25, count_wh=500 * 1000 + 100 * 24 * 20, use_wh=200))  # a heat pump moves in
+    feed(service, meter_hours(24 * 20 + 1, 24 * 30, count_wh=500 * 1000 + 100 * 24 * 20, use_wh=200))  # a heat pump moves in
     assert service.lineup.live[0].model_id == doubling
     assert service.lineup.shadows == []
     assert f"stepped back from {honest} to {doubling}: its score fell behind" in service.link.on("health")[-1]["events"][-1]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.contract.errors import ServiceError
-from edge_agent.standing import MARGIN, MOST_DEATHS, MOST_EVENTS, PATIENCE, SHIPPED, DayPair, Shadow, Standing
+from edge_agent.standing import MOST_DEATHS, MOST_EVENTS, PATIENCE, SHIPPED, DayPair, Shadow, Standing
 
 OLD, NEW, NEXT = "0" * 16, "1" * 16, "2" * 16
 NOW = 1_780_000_000
@@ -26,7 +26,7 @@ def candidate(standing=None, **options):
 
 def watched():
     """NEW has taken over from OLD."""
-    return replace(Standing(current=NEW, previous=OLD), shadow=Shadow(OLD, NOW, 3, is_candidate=False))
+    return replace(Standing(current=NEW, previous=OLD), shadow=Shadow(OLD, NOW, 14, is_candidate=False))
 
 
 def test_nothing_installed_is_what_ships():
@@ -37,7 +37,7 @@ def test_nothing_installed_is_what_ships():
 
 def test_a_new_model_forecasts_in_shadow_first():
     standing = candidate()
-    assert (standing.current, standing.shadow) == (SHIPPED, Shadow(NEW, NOW, 7, is_candidate=True))
+    assert (standing.current, standing.shadow) == (SHIPPED, Shadow(NEW, NOW, 14, is_candidate=True))
     assert standing.models == {NEW}
     assert standing.events == ((NOW, f"{NEW} installed, in shadow"),)
 
@@ -54,7 +54,7 @@ def test_it_takes_over_when_it_was_no_worse_over_enough_days():
 def test_a_worse_one_goes_on_in_shadow_and_may_take_over_later_on_all_its_days():
     standing = candidate(days=2)
     assert standing.judged(days((1.0, 1.2), (1.0, 1.2)), now=NOW) is standing
-    assert standing.judged(days((1.0, 1.2), (1.0, 1.2), (1.0, 0.9), (1.0, 0.9)), now=NOW) is standing  # the last two alone would have been enough
+    assert standing.judged(days((1.0, 1.2), (1.0, 1.2), (1.0, 0.7)), now=NOW) is standing  # its last two days alone would have been enough
     assert standing.judged(days((1.0, 1.2), (1.0, 1.2), (1.0, 0.6)), now=NOW).current == NEW
 
 
@@ -64,28 +64,33 @@ def test_a_candidate_that_stays_worse_is_given_up():
     assert standing.judged(days(*[(1.0, 1.01)] * (enough - 1)), now=NOW).shadow is not None
     after = standing.judged(days(*[(1.0, 1.01)] * enough), now=NOW)
     assert (after.current, after.shadow, after.models) == (SHIPPED, None, set())
-    assert "given up: its score stayed worse, 1.01 beside 1 over 8 days" in after.events[-1][1]
+    assert "given up: its score stayed worse, 1.01 beside 1 over 4 days" in after.events[-1][1]
 
 
-def test_the_one_before_comes_back_when_the_new_one_falls_behind():
-    after = watched().judged(days((1.1, 1.0), (1.1, 1.0), (1.1, 1.0)), now=NOW)
+@pytest.mark.parametrize(("days_behind", "score", "said"), [(7, 1.21, "1.21 beside 1 over 7 days"), (28, 1.03, "1.03 beside 1 over 28 days")])
+def test_the_one_before_comes_back_when_the_new_one_falls_behind(days_behind, score, said):
+    behind = [(score, 1.0)] * days_behind
+    assert watched().judged(days(*behind[1:]), now=NOW) == watched()
+    after = watched().judged(days(*behind), now=NOW)
     assert (after.current, after.previous, after.shadow) == (OLD, NEW, None)
-    assert after.events[-1][1] == f"stepped back from {NEW} to {OLD}: its score fell behind, 1.1 beside 1 over 3 days"
+    assert after.events[-1][1] == f"stepped back from {NEW} to {OLD}: its score fell behind, {said}"
 
 
 def test_it_is_judged_by_the_last_days():
     good = [(1.0, 2.0)] * 30
-    assert watched().judged(days(*good, (1.1, 1.0), (1.1, 1.0)), now=NOW).current == NEW
-    assert watched().judged(days(*good, (1.1, 1.0), (1.1, 1.0), (1.1, 1.0)), now=NOW).current == OLD
+    assert watched().judged(days(*good, *[(1.25, 1.0)] * 6), now=NOW).current == NEW
+    assert watched().judged(days(*good, *[(1.25, 1.0)] * 7), now=NOW).current == OLD
 
 
 @pytest.mark.parametrize(
     "scores",
     [
-        pytest.param([(1 + MARGIN, 1.0)] * 3, id="by no more than the margin"),
-        pytest.param([(9.0, 1.0), (1.0, 1.1), (1.0, 1.1)], id="on one bad day"),
-        pytest.param([(1.1, 1.0)] * 2, id="too few days"),
-        pytest.param([(0.0, 0.0)] * 3, id="nothing used, nothing wrong"),
+        pytest.param([(1.19, 1.0)] * 27, id="by less than a fifth in some weeks"),
+        pytest.param([(1.02, 1.0)] * 60, id="by no more than two percent ever"),
+        pytest.param([(99.0, 1.0)] * 3 + [(1.0, 1.1)] * 4, id="on three bad days of a week"),
+        pytest.param([(99.0, 1.0)] * 6, id="too few days"),
+        pytest.param([(0.0, 0.0)] * 60, id="nothing used, nothing wrong"),
+        pytest.param([], id="no day yet"),
     ],
 )
 def test_what_may_be_luck_is_no_reason_to_step_back(scores):
@@ -100,7 +105,7 @@ def test_a_pinned_model_stays_whatever_the_scores():
     pinned = candidate(days=1).with_pin(pinned=True, now=NOW)
     assert pinned.judged(days((1.0, 0.1)), now=NOW) == pinned
     held = watched().with_pin(pinned=True, now=NOW)
-    assert held.judged(days(*[(9.0, 1.0)] * 3), now=NOW) == held
+    assert held.judged(days(*[(9.0, 1.0)] * 30), now=NOW) == held
     assert held.without(NEW, "it died", now=NOW) == held
     free = pinned.with_pin(pinned=False, now=NOW)
     assert free.judged(days((1.0, 0.1)), now=NOW).current == NEW
@@ -109,7 +114,7 @@ def test_a_pinned_model_stays_whatever_the_scores():
 
 def test_by_hand_a_model_is_current_at_once():
     at_once = candidate(Standing(current=OLD), days=0)
-    assert (at_once.current, at_once.previous, at_once.shadow) == (NEW, OLD, Shadow(OLD, NOW, 7, is_candidate=False))
+    assert (at_once.current, at_once.previous, at_once.shadow) == (NEW, OLD, Shadow(OLD, NOW, 14, is_candidate=False))
     chosen = watched().with_current(OLD, now=NOW)
     assert (chosen.current, chosen.previous, chosen.shadow) == (OLD, NEW, None)
     assert chosen.with_current(OLD, now=NOW) is chosen
@@ -120,7 +125,7 @@ def test_a_third_model_replaces_the_shadow():
     third = watched().with_installed(NEXT, created_at="2026-12-01T00:00:00Z", now=NOW + 9)
     assert (third.current, third.previous, third.shadow.model) == (NEW, OLD, NEXT)
     assert third.models == {OLD, NEW, NEXT}
-    over = third.judged(days(*[(1.0, 0.9)] * 7), now=NOW)
+    over = third.judged(days(*[(1.0, 0.9)] * 14), now=NOW)
     assert (over.current, over.previous, over.models) == (NEXT, NEW, {NEW, NEXT})
 
 
