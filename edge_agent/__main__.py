@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="read sensors and publish forecasts until stopped")
     _add_common(run, command="run")
-    run.add_argument("--bundle", dest="bundles", type=Path, nargs="+", metavar="DIR", help="model bundles, one a target; none: climatology only")
+    run.add_argument("--bundle", dest="bundles", type=Path, nargs="+", metavar="DIR", help="model bundles, one a target (default: the installed)")
     run.add_argument("--replay-clock", action="store_true", default=None, help="take the time from the messages: recorded days at any speed")
     run.add_argument("--allow-unsigned", action="store_true", default=None, help="accept bundles that nobody trusted has signed")
     run.add_argument("--discovery", choices=("device", "single", "off"), help="form of Home Assistant discovery (default: device)")
