@@ -65,13 +65,15 @@ def doctor(options: Namespace) -> Iterator[str]:
 
 
 def report(options: Namespace) -> Iterator[str]:
-    """The last forecasts and how they turned out."""
+    """The last forecasts and how they turned out, and what had to be repaired."""
     from edge_agent.history import History
+    from edge_agent.repairs import repair_lines
     from edge_agent.report import report_lines
 
     house, settings = _house_and_settings(options)
     with History(_existing(settings)) as history:
         yield from report_lines(house, history, days=options.days)
+        yield from repair_lines(history, days=options.days)
 
 
 def history_export(options: Namespace) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import json
 import time
 from collections.abc import Iterator
@@ -17,14 +19,32 @@ from edge_agent.contract.localtime import DAY_S, iso_utc
 from edge_agent.contract.schema import ROLES, HouseSpec, Sensor
 from edge_agent.contract.units import unit_named
 from edge_agent.contract.weather import WeatherForecast
+from edge_agent.hearing import ADDRESSES, HABITS
 from edge_agent.history import History
 from edge_agent.mqtt import BrokerLink, Message
 from edge_agent.reading import POWER, Reading
+from edge_agent.repairs import repair_lines
+from edge_agent.watch import Watch
 from edge_agent.weather import WeatherDecoder
 from edge_agent.zigbee import Decoder
 
 CONNECT_S: Final = 10.0
 LOOK_BACK_S: Final = 60 * DAY_S
+REPAIR_DAYS: Final = 7
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the agent's history knows."""
+
+    days: dict[str, float] = field(default_factory=dict)
+    """Days known of each sensor among the last 60."""
+    usual_s: dict[str, float | None] = field(default_factory=dict)
+    """Each sensor's usual interval."""
+    addresses: dict[str, str] = field(default_factory=dict)
+    """Zigbee2MQTT's addresses, by topic."""
+    repairs: list[str] = field(default_factory=list)
+    """Of the last week, in words."""
 
 
 @dataclass
@@ -39,6 +59,8 @@ class Seen:
     """Topics whose messages say when they were true."""
     weather: dict[str, WeatherForecast] = field(default_factory=dict)
     """The newest forecast of each role."""
+    fields: dict[str, set[str]] = field(default_factory=dict)
+    """Keys of the JSON messages on a sensor's topic."""
     exposes: dict[tuple[str, str], str] = field(default_factory=dict)
     """Units that Zigbee2MQTT tells, by (topic, property)."""
 
@@ -58,6 +80,8 @@ def examine(house: HouseSpec, settings: Settings, *, history_path: Path, seconds
         subscriptions=[*decoder.topics, *weather.topics, devices_topic],
         keep_session=False,
     )
+    past = remembered(house, history_path)
+    decoder.bridge.restore(past.addresses)
     link.start()
     try:
         if not link.connected.wait(CONNECT_S):
@@ -67,9 +91,8 @@ def examine(house: HouseSpec, settings: Settings, *, history_path: Path, seconds
         seen = _listen(link, decoder, weather, house, devices_topic=devices_topic, seconds=seconds)
     finally:
         link.stop()
-    days = known_days(house, history_path)
     decoder.rejected += weather.rejected
-    yield from describe(house, decoder, seen, days=days, now=time.time())
+    yield from describe(house, decoder, seen, past=past, now=time.time())
 
 
 def _listen(link: BrokerLink, decoder: Decoder, weather: WeatherDecoder, house: HouseSpec, *, devices_topic: str, seconds: float) -> Seen:
@@ -82,9 +105,11 @@ def _listen(link: BrokerLink, decoder: Decoder, weather: WeatherDecoder, house: 
             continue
         if message.topic == devices_topic:
             seen.exposes = units_told(message.payload, base_topic=devices_topic.removesuffix("/bridge/devices"))
-        else:
-            note(seen, decoder, message)
-            note_weather(seen, weather, message)
+        note(seen, decoder, message)
+        note_weather(seen, weather, message)
+        if decoder.bridge.has_changed:
+            decoder.bridge.has_changed = False
+            link.subscribe(decoder.topics)
     return seen
 
 
@@ -97,6 +122,10 @@ def note(seen: Seen, decoder: Decoder, message: Message) -> None:
             seen.readings[reading.sensor] = reading
         if reading.time != message.received_at:
             seen.timed_topics.add(message.topic)
+    with contextlib.suppress(ValueError, RecursionError):
+        content = json.loads(message.payload) if not readings else None
+        if isinstance(content, dict):
+            seen.fields.setdefault(message.topic, set()).update(content)
 
 
 def note_weather(seen: Seen, decoder: WeatherDecoder, message: Message) -> None:
@@ -123,26 +152,33 @@ def units_told(payload: bytes, *, base_topic: str) -> dict[tuple[str, str], str]
     return units
 
 
-def known_days(house: HouseSpec, path: Path) -> dict[str, float]:
-    """Days known of each sensor among the last 60; empty without a history."""
+def remembered(house: HouseSpec, path: Path) -> Past:
+    """What the agent's history at `path` knows; little, when there is none."""
     if not path.exists():
-        return {}
+        return Past()
     with History(path) as history:
         last = history.last_closed()
+        habits, addresses = history.state(HABITS) or {}, history.state(ADDRESSES) or {}
         if last is None:
-            return {}
+            return Past(addresses=addresses)
         end = last + house.step_s
         known = np.isfinite(history.series(house.features, end - LOOK_BACK_S, end, house.step_s).values).sum(axis=0)
-    return {feature.name: float(count) * house.step_s / DAY_S for feature, count in zip(house.features, known, strict=True)}
+        days = {feature.name: float(count) * house.step_s / DAY_S for feature, count in zip(house.features, known, strict=True)}
+        watch = Watch(house)
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+            watch.restore(habits)
+        return Past(days, watch.usual_s, addresses, list(repair_lines(history, days=REPAIR_DAYS)))
 
 
-def describe(house: HouseSpec, decoder: Decoder, seen: Seen, *, days: dict[str, float], now: float) -> Iterator[str]:
+def describe(house: HouseSpec, decoder: Decoder, seen: Seen, *, past: Past, now: float) -> Iterator[str]:
     """The report: a line a sensor, then what is wrong."""
     problems = []
     for sensor in house.sensors:
         reading = seen.readings.get(sensor.name)
         value = "nothing yet" if reading is None else f"{reading.value:.6g} {_unit(sensor)}, {max(now - reading.time, 0):.0f} s old"
-        yield f"  {sensor.name:24s} {value:32s} {days.get(sensor.name, 0.0):5.1f} of the last 60 days known"
+        usual_s = past.usual_s.get(sensor.name)
+        usually = "" if usual_s is None else f", usually at least every {usual_s:.0f} s"
+        yield f"  {sensor.name:24s} {value:32s} {past.days.get(sensor.name, 0.0):5.1f} of the last 60 days known{usually}"
         problems += list(_problems(sensor, seen))
     for source in house.weather:
         name = f"{source.role} ahead"
@@ -152,6 +188,7 @@ def describe(house: HouseSpec, decoder: Decoder, seen: Seen, *, days: dict[str, 
     problems += [f"{who}: {why} ({n} times)" for (who, why), n in decoder.rejected.items()]
     problems += decoder.bridge.problems()
     yield ""
+    yield from past.repairs
     yield from (f"problem: {problem}" for problem in problems)
     yield f"{len(seen.readings)} of {len(house.sensors)} sensors delivered, {len(problems)} problems ({iso_utc(now)})"
 
@@ -176,13 +213,25 @@ def _problems(sensor: Sensor, seen: Seen) -> Iterator[str]:
         return
     if sensor.name not in seen.readings:
         heard = seen.messages.get(sensor.topic, 0)
-        why = f"{heard} messages, none with a usable {sensor.field!r}" if heard else "no message; sensors that report on change may take an hour"
+        why = "no message; sensors that report on change may take an hour"
+        if heard:
+            why = f"{heard} messages, none with a usable {sensor.field!r}{_hint(sensor.field, seen.fields.get(sensor.topic, set()))}"
         yield f"{sensor.name}: {sensor.topic}: {why}"
     elif sensor.topic not in seen.timed_topics and sensor.field is not None:
         yield f"{sensor.name}: messages say no time, arrival counts; set advanced.last_seen = ISO_8601 in Zigbee2MQTT"
     told = seen.exposes.get((sensor.topic, sensor.field or ""))
     if told is not None and not _same_unit(told, sensor.topic_unit):
         yield f"{sensor.name}: Zigbee2MQTT says {told!r}, house.toml says topic_unit = {sensor.topic_unit!r}"
+
+
+def _hint(field: str | None, fields: set[str]) -> str:
+    """What is there instead: a field never reported yet, or those of several endpoints, or one spelt otherwise."""
+    if field is None or not fields:
+        return ""
+    if field in fields:
+        return " (it is null: never reported yet)"
+    near = sorted(name for name in fields if name.startswith(f"{field}_")) or difflib.get_close_matches(field, sorted(fields), n=3)
+    return f"; there is {', '.join(near or sorted(fields))}"
 
 
 def _same_unit(told: str, configured: str) -> bool:

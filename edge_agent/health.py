@@ -27,7 +27,8 @@ class Health:
         self.house = house
         self.messages = 0
         self.forecasts = 0
-        self.repairs = 0
+        self.repairs: Counter[str] = Counter()
+        """Since the start, by `sensor: kind`."""
         self.failures: Counter[str] = Counter()
         """Failed attempts by what failed (`forecast energy`, `history`)."""
         self.rejected: Counter[str] = Counter()
@@ -116,7 +117,8 @@ class Health:
             "usual_s": self.watch.usual_s,
             "messages": self.messages,
             "rejected": dict(self.rejected),
-            "repairs": self.repairs,
+            "repairs": self.repairs.total(),
+            "repaired": dict(self.repairs),
             "forecasts": self.forecasts,
             "failures": dict(self.failures),
             "events": list(self.events),

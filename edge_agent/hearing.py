@@ -10,6 +10,7 @@ from edge_agent.health import Health
 from edge_agent.keeping import Keeper
 from edge_agent.mqtt import BrokerLink, Message
 from edge_agent.reading import Reading
+from edge_agent.repairs import EVENTS
 from edge_agent.zigbee import Decoder
 
 HABITS: Final = "habits"
@@ -34,12 +35,14 @@ class Hearing:
         try:
             self.watch.restore(self.keeper.read(lambda history: history.state(HABITS), None))
             self.decoder.bridge.restore(self.keeper.read(lambda history: history.state(ADDRESSES), None))
+            self.health.events.extend(map(str, self.keeper.read(lambda history: history.state(EVENTS), None) or ()))
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             self.health.happened(f"what was learnt of the sensors is damaged ({err!r}): it is learnt again")
 
     def save(self) -> None:
         """Remember what was learnt."""
         self.keeper.save_state(HABITS, self.watch.state())
+        self.keeper.save_state(EVENTS, list(self.health.events))
 
     def readings(self, message: Message, *, received_at: float | None) -> list[Reading]:
         """What `message` says; `received_at` as for `Decoder.decode`."""

@@ -382,7 +382,7 @@ class Service:
             return forecaster.forecast(self.recent.series(), origin, issued_at=int(self._now()), weather=self.weather.forecasts())
 
     def _tell_health(self, closed: Sequence[ClosedStep], now: float) -> None:
-        self.health.repairs += sum(len(step.repairs) for step in closed)
+        self.health.repairs.update(f"{repair.sensor}: {repair.what}" for step in closed for repair in step.repairs)
         standing = "{} ({}): the counter stands still while power readings go on; the power is counted instead"
         self.health.notices["meters"] = [standing.format(name, self.house.sensor(name).topic) for name in self.builder.stuck]
         self.health.count_rejected(self.hearing.decoder.rejected, self.weather_decoder.rejected, self.builder.dropped, now_monotonic=time.monotonic())

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.contract.schema import WeatherTopic, parse_house
-from edge_agent.doctor import Seen, describe, note, note_weather, units_told
+from edge_agent.doctor import Past, Seen, describe, note, note_weather, units_told
 from edge_agent.mqtt import Message
 from edge_agent.weather import WeatherDecoder
 from edge_agent.zigbee import Decoder
@@ -36,7 +36,10 @@ def examined(*messages, exposes=None):
     decoder, seen = Decoder(HOUSE), Seen(exposes=exposes or {})
     for topic, payload in messages:
         note(seen, decoder, Message(f"zigbee2mqtt/{topic}", json.dumps(payload).encode(), retained=False, received_at=NOW))
-    return list(describe(HOUSE, decoder, seen, days={"meter": 12.5}, now=NOW + 5))
+    return list(describe(HOUSE, decoder, seen, past=PAST, now=NOW + 5))
+
+
+PAST = Past({"meter": 12.5}, {"meter": 64.0, "room": None}, {}, ["repairs of 7 days", "  meter reset"])
 
 
 METER = ("hall/meter", {"energy": 12.37, "last_seen": "2026-05-31T21:59:00Z"})
@@ -45,7 +48,27 @@ ROOM = ("room", {"temperature": 21.5, "last_seen": "2026-05-31T21:59:00Z"})
 
 def test_all_is_well():
     lines = examined(METER, ROOM)
-    assert lines[0].split() == ["meter", "12370", "Wh,", "65", "s", "old", "12.5", "of", "the", "last", "60", "days", "known"]
+    assert lines[0].split() == [
+        "meter",
+        "12370",
+        "Wh,",
+        "65",
+        "s",
+        "old",
+        "12.5",
+        "of",
+        "the",
+        "last",
+        "60",
+        "days",
+        "known,",
+        "usually",
+        "at",
+        "least",
+        "every",
+        "64",
+        "s",
+    ]
     assert lines[-1].startswith("2 of 2 sensors delivered, 0 problems")
 
 
@@ -53,7 +76,15 @@ def test_all_is_well():
     ("messages", "problem"),
     [
         ([METER], "room: zigbee2mqtt/room: no message; sensors that report on change may take an hour"),
-        ([METER, ("room", {"humidity": 50})], "room: zigbee2mqtt/room: 1 messages, none with a usable 'temperature'"),
+        ([METER, ("room", {"humidity": 50})], "room: zigbee2mqtt/room: 1 messages, none with a usable 'temperature'; there is humidity"),
+        (
+            [METER, ("room", {"temperature_l1": 5, "temperature_l2": 6, "linkquality": 9})],
+            "room: zigbee2mqtt/room: 1 messages, none with a usable 'temperature'; there is temperature_l1, temperature_l2",
+        ),
+        (
+            [METER, ("room", {"temperature": None})],
+            "room: zigbee2mqtt/room: 1 messages, none with a usable 'temperature' (it is null: never reported yet)",
+        ),
         ([METER, ("room", {"temperature": 21.5})], "room: messages say no time, arrival counts; set advanced.last_seen = ISO_8601 in Zigbee2MQTT"),
         ([METER, ("room", {"temperature": "warm"})], "room: not a number (1 times)"),
     ],
@@ -67,7 +98,7 @@ def test_weather_forecasts_are_shown_and_missed():
     decoder, weather, seen = Decoder(house), WeatherDecoder(house), Seen()
     payload = {"time": ["2026-06-01T00:00Z", "2026-06-01T01:00Z"], "outdoor_temperature": [12.5, 14]}
     note_weather(seen, weather, Message("weather/home", json.dumps(payload).encode(), retained=True, received_at=NOW))
-    lines = list(describe(house, decoder, seen, days={}, now=NOW))
+    lines = list(describe(house, decoder, seen, past=Past(), now=NOW))
     assert lines[2].split(maxsplit=2)[2] == "12.5 to 14 degC, 2 values from 2026-06-01T00:00:00Z to 2026-06-01T01:00:00Z"
     assert lines[3].split(maxsplit=2)[2] == "nothing yet"
     assert sum("outdoor_humidity ahead: weather/home: no usable forecast" in line for line in lines) == 1

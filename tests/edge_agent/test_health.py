@@ -84,3 +84,9 @@ def test_a_refused_topic_is_a_problem(health):
     payload = health.payload(1_000_000.0, last_step=None, link={"refused_topics": ["homeassistant/x"]})
     assert payload["problem"] is True
     assert payload["problems"] == ["broker refuses writing homeassistant/x"]
+
+
+def test_repairs_are_told_by_sensor_and_kind(health):
+    health.repairs.update(["meter: reset", "meter: power", "meter: power"])
+    payload = health.payload(0.0, last_step=None, link={})
+    assert (payload["repairs"], payload["repaired"]) == (3, {"meter: reset": 1, "meter: power": 2})

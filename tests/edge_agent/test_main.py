@@ -83,11 +83,11 @@ class Controller:
         self.client.publish(f"zigbee2mqtt/{topic}", payload, qos=1).wait_for_publish(20)
 
     def say_hours(self, first, last):
-        """A house that uses 100 Wh an hour by night and up to 300 by day, and is 20 degC warm."""
+        """A house that uses 100 Wh an hour by night and up to 300 by day, and is about 20 degC warm."""
         used = sum(self.use(hour) for hour in range(first))
         for hour in range(first, last + 1):
             self.say("meter", START + 3600 * hour, energy=500 + used / 1000)
-            self.say("room", START + 3600 * hour, temperature=20.0)
+            self.say("room", START + 3600 * hour, temperature=20.0 + hour % 2 / 10)
             used += self.use(hour)
 
     @staticmethod
