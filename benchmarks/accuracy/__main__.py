@@ -13,7 +13,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from benchmarks.accuracy import report
-from benchmarks.accuracy.cases import DEGRADED, FEW, SOME, Case, thinned, with_perfect_weather
+from benchmarks.accuracy.cases import DEGRADED, FEW_STEPS, FEWEST, SOME, Case, thinned, with_perfect_weather
 from benchmarks.accuracy.houses import CLIMATE, ENERGY, HOMES, LONDON, ROOT, SCEAUX
 from benchmarks.accuracy.material import Prepared, prepare
 from benchmarks.accuracy.peers import Peer
@@ -118,7 +118,7 @@ def _energy_work(case: Case, own: Sequence[Method], others: Sequence[Peer]) -> l
     yardsticks = [Yardstick(label) for label in (CLIMATOLOGY, *NAIVE)]
     peers_here = [peer for peer in others if peer.takes(case)]
     whole = Work(case, (*_taking(own, case), *yardsticks, *(peer for peer in peers_here if not peer.few)))
-    few = Work(thinned(case, FEW), tuple(peer for peer in peers_here if peer.few))
+    few = Work(thinned(case, max(FEW_STEPS // case.horizon, FEWEST)), tuple(peer for peer in peers_here if peer.few))
     return [whole, few, *(_with_less(change(thinned(case, SOME)), own) for change in DEGRADED.values()), _with_weather(case, own)]
 
 

@@ -27,8 +27,9 @@ Floats = npt.NDArray[np.float64]
 
 HOUR_S: Final = 3600
 WEEK_H: Final = 168
-FEW: Final = 100
-"""Origins for methods that need seconds for each."""
+FEW_STEPS: Final = 2400
+"""Steps forecast in all by methods that need seconds for each origin, the more the finer its step: 100 origins of 24 hours."""
+FEWEST: Final = 30
 SOME: Final = 700
 """Origins for the cases with less to see, of which there are many."""
 COUNTER_WH: Final = 10.0
@@ -79,8 +80,9 @@ class Case:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over all that a method's forecasts depend on."""
-        digest = hashlib.sha256(f"{fingerprint(self.series)} {self.spec} {self.target} {self.train_end} {self.days_seen}".encode())
+        """sha256 over all that a method's forecasts depend on; not over how a house is described, which changes with every version."""
+        what = (self.spec.time_zone, self.target, self.sensor, self.variant, self.train_end, self.days_seen)
+        digest = hashlib.sha256(f"{fingerprint(self.series)} {what}".encode())
         digest.update(self.origins.tobytes())
         return digest.hexdigest()
 
