@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
@@ -72,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | wanted)
     try:
         prepared = prepare(_folders(options), options.build, download=options.download, console=console)
-        work = _work(options, prepared, console)
+        own = _own_rows(options, prepared, console)
+        work = _work(options, prepared, own)
+        _name_unused(work, own, console)
         rows, failed = _rows(work, Store(options.build / "forecasts"), options, console)
         report.write(options.out, prepared, rows)
     except HearthcastError as err:
@@ -92,7 +94,7 @@ def _folders(options: argparse.Namespace) -> tuple[Path, ...]:
     return tuple(named)
 
 
-def _own_rows(options: argparse.Namespace, prepared: dict[str, Prepared], console: Console) -> list[Any]:
+def _own_rows(options: argparse.Namespace, prepared: dict[str, Prepared], console: Console) -> list[Method]:
     given = [Bundles(ZERO_SHOT, tuple(options.bundles))] if options.bundles else []
     for text in options.finetuned:
         home, equals, paths = text.partition("=")
@@ -103,13 +105,18 @@ def _own_rows(options: argparse.Namespace, prepared: dict[str, Prepared], consol
     return list(methods_of(rows, houses=options.build / "houses", build=options.build, train=options.train and bool(prepared), console=console))
 
 
-def _work(options: argparse.Namespace, prepared: dict[str, Prepared], console: Console) -> list[Work]:
+def _name_unused(work: Sequence[Work], own: Sequence[Method], console: Console) -> None:
+    used = {method.label for task in work for method in task.methods}
+    for label in dict.fromkeys(method.label for method in own if method.label not in used):
+        console.print(f"{label}: fits none of the homes scored, so it has no row: is it a model for another role?", style="yellow")
+
+
+def _work(options: argparse.Namespace, prepared: dict[str, Prepared], own: Sequence[Method]) -> list[Work]:
     unknown = set(options.homes) - set(HOMES)
     if unknown:
         raise ConfigError(f"--homes {' '.join(sorted(unknown))}: some of {', '.join(HOMES)} are expected")
-    own = _own_rows(options, prepared, console)
     training = tuple(prepared[h.name] for h in (LONDON, SCEAUX) if h.name in prepared)
-    others = peers(options.peers or Path("python"), options.build.absolute() / "peers", training if len(training) == 2 else ())
+    others = peers((options.peers or Path("python")).absolute(), options.build.absolute() / "peers", training if len(training) == 2 else ())
     cases = [case for name in options.homes if name in prepared for case in prepared[name].cases()]
     return [work for case in cases for work in (_energy_work(case, own, others) if case.is_energy else _room_work(case, own))]
 

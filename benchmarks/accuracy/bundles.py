@@ -43,17 +43,16 @@ class BundleMethod:
     kind: str = "hearthcast"
 
     def takes(self, case: Case) -> bool:
-        """Whether the case is among its homes and its target's role is the model's."""
+        """Whether the case is among its homes, its target's role is the model's, and there is something to take away from the model."""
         listed = not self.homes or case.home in self.homes or f"{case.home}/{case.target}" in self.homes
         if not listed or (case.variant != "full" and self.kind != "hearthcast"):
             return False
-        plan = self._model().bundle.manifest.plan
-        if plan.role != case.spec.sensor(case.sensor).role:
+        if self._model().bundle.manifest.plan.role != case.spec.sensor(case.sensor).role:
             return False
+        forecaster = self._forecaster(case)
         if case.variant == PERFECT_WEATHER:
-            return bool(plan.weather)
-        reads_others = len(plan.sensors(case.spec)) > 1 or any(name.startswith(("role:", "sensor:")) for name in (*plan.context, *plan.future))
-        return reads_others or not case.variant.startswith("missing")
+            return bool(forecaster.plan.weather)
+        return not case.variant.startswith("missing") or len(forecaster.sensors) > 1
 
     def identity(self, case: Case) -> dict[str, Any]:  # noqa: ARG002
         """The bundle's content and the code that runs it."""
@@ -63,8 +62,11 @@ class BundleMethod:
         """What the gateway would have published; the climatology's forecast where the inputs do not allow the model."""
         if case.days_seen is not None:
             return joined([self.predict(seen_at(case, i)) for i in range(len(case.origins))])
-        forecaster = Forecaster(case.spec, self._model(), target=case.target)
+        forecaster = self._forecaster(case)
         return backtest(forecaster, case.series, case.origins, weather=_weather(case, forecaster)).of_model
+
+    def _forecaster(self, case: Case) -> Forecaster:
+        return Forecaster(case.spec, self._model(), target=case.target)
 
     def _model(self) -> Model:
         known = _MODELS.get(self.bundle)
