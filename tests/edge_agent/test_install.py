@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import helper
 
 from edge_agent.contract import archive, signing
 from edge_agent.contract.bundle import GOLDEN, MODEL, SIGNATURE, read_bundle, read_files
@@ -15,7 +17,7 @@ from edge_agent.contract.schema import parse_house
 from edge_agent.install import DOWNLOADS, Wishes, install
 from edge_agent.standing import SHIPPED, Shadow
 from edge_agent.store import ModelStore
-from edge_agent.trial import Trial
+from edge_agent.trial import Trial, try_out
 
 NOW = 1_780_000_000
 HOUSE = """
@@ -251,6 +253,38 @@ def test_ten_gigabytes_of_zeros_are_not_read(store, put_in, tmp_path):
         put_in(tmp_path / "zeros.tar")
 
 
+def zeros(count):
+    """Nodes that sum up `count` zeros: harmless but for the memory."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["count"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["sum", "one"], ["factor"]),
+    ]
+    return {"before": nodes, "constants": {"count": np.array([count]), "one": np.float32(1)}}
+
+
+def loop():
+    """A node that never ends."""
+    inputs = [helper.make_tensor_value_info(n, kind, ()) for n, kind in (("i", 7), ("go", 9), ("state", 1))]
+    outputs = [helper.make_tensor_value_info(n, kind, ()) for n, kind in (("go_on", 9), ("next", 1))]
+    body = helper.make_graph([helper.make_node("Identity", [a], [b]) for a, b in (("go", "go_on"), ("state", "next"))], "body", inputs, outputs)
+    nodes = [helper.make_node("Loop", ["many", "true", "one"], ["factor"], body=body)]
+    return {"before": nodes, "constants": {"many": np.array(2**62), "true": np.array(True), "one": np.float32(1)}}
+
+
+@pytest.mark.parametrize(
+    ("hostile", "problem"),
+    [(zeros(10**10), r"energy\.tar: model\.onnx (cannot be loaded|fails)"), (loop(), r"energy\.tar: model\.onnx holds a graph within the graph")],
+    ids=["ten billion numbers", "endless loop"],
+)
+def test_a_signed_bundle_with_a_hostile_graph_changes_nothing_and_is_named(store, put_in, make_bundle, hostile, problem):
+    put_in(make_bundle("first.tar", **MANY), days=0)
+    before = tree(store.path)
+    with pytest.raises(BundleError, match=problem):
+        put_in(make_bundle("energy.tar", has_golden=False, **hostile, **MANY), trial=try_out, days=0)
+    assert tree(store.path) == before
+
+
 # over the air
 
 
@@ -286,12 +320,14 @@ def kill_everywhere(make_bundle, second, tmp_path):
     return int(done.stdout)
 
 
+@pytest.mark.timeout(1200)  # ten seconds of one core, and some thousand syncs of a disk
 def test_killed_at_every_instruction_the_store_is_whole_and_a_second_run_succeeds(make_bundle, tmp_path):
     second = make_bundle("second.tar", factor=1.1, created_at="2026-11-02T00:00:00Z", **MANY)
     assert kill_everywhere(make_bundle, second, tmp_path) > 150
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_so_it_is_over_the_air(make_bundle, tmp_path, https_server):
     https_server.content = make_bundle("second.tar", factor=1.1, created_at="2026-11-02T00:00:00Z", **MANY).read_bytes()
     assert kill_everywhere(make_bundle, https_server.url, tmp_path) > 200
