@@ -59,21 +59,28 @@ def workstation_key() -> Path:
     """The key that this user's exports are signed with; made on first use, and trusted by agents of the same user on the same machine."""
     path = config_dir() / "signing.key"
     if not path.exists():
-        trust(create_key(path), folder=config_dir() / "trusted", name="this-workstation")
+        trust(create_key(path), folder=config_dir() / "trusted", name="this-workstation", replace=True)
     return path
 
 
-def trust(public: str, *, folder: Path, name: str) -> Path:
-    """Trust a public key (as text): write it to `folder/name.pub`.
+def trust(public: str, *, folder: Path, name: str, replace: bool = False) -> Path:
+    """Trust a public key (as text): write it to `folder/name.pub`, whole or not at all.
 
     Raises:
-        ConfigError: not a public key, or the file cannot be written.
+        ConfigError: not a public key, another one has that name already (unless `replace`), or the file cannot be written.
     """
-    _decode(public, source=name)
+    key = _decode(public, source=name)
     path = folder / f"{name}.pub"
+    if path.exists() and not replace and _read_public(path) != key:
+        raise ConfigError(f"{path} holds another key, which stays trusted: name the new one's file otherwise, or remove the old one")
+    fresh = path.with_suffix(".new")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(public.strip() + "\n", encoding="ascii")
+        with fresh.open("w", encoding="ascii") as file:
+            file.write(public.strip() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
     except OSError as err:
         raise ConfigError(f"{path}: cannot be written ({err.strerror}); run as the user who owns it") from err
     return path

@@ -76,6 +76,25 @@ def test_trusted_keys_are_those_of_the_folders(tmp_path):
     assert keys == {base64.b64decode(public): str(file) for public, file in zip(publics, files, strict=True)}
 
 
+def test_two_workstations_keys_of_one_name_do_not_replace_each_other(tmp_path):
+    first, second = (signing.create_key(tmp_path / f"{name}.key") for name in "ab")
+    path = signing.trust(first, folder=tmp_path / "trusted", name="signing")
+    assert signing.trust(first, folder=tmp_path / "trusted", name="signing") == path  # once more does no harm
+    with pytest.raises(ConfigError, match=r"signing\.pub holds another key, which stays trusted"):
+        signing.trust(second, folder=tmp_path / "trusted", name="signing")
+    assert list(signing.trusted_keys((tmp_path / "trusted",))) == [base64.b64decode(first)]
+    assert [file.name for file in (tmp_path / "trusted").iterdir()] == ["signing.pub"]
+
+
+def test_a_workstation_that_lost_its_key_trusts_the_new_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    signing.workstation_key().unlink()
+    (tmp_path / "hearthcast" / "signing.pub").unlink()
+    key = signing.workstation_key()
+    signer = signing.signer_of(b"x", signing.sign(b"x", signing.load_key(key)))
+    assert list(signing.trusted_keys((signing.trusted_folders()[1],))) == [signer]
+
+
 @pytest.mark.parametrize(("text", "problem"), [("§$%", "not a public key"), ("AAAA", "a public key of 3 bytes: 32 are expected"), ("", "0 bytes")])
 def test_what_is_no_public_key_is_refused(tmp_path, text, problem):
     with pytest.raises(ConfigError, match=problem):
