@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,23 +83,40 @@ def split_origins(series: Series, plan: FeaturePlan, target: str, *, stride_s: i
     Raises:
         DataError: too short a series, or too little of the target known.
     """
-    horizon_s = plan.horizon * series.step_s
-    test_row = round(len(series) * (1 - TEST_SHARE))
+    test_row = _test_row(series)
     held_out = round(test_row * validation_share)
     rows = [0, test_row - held_out, test_row - held_out // 2, test_row, len(series)]
-    edges = [series.start + series.step_s * row for row in rows]
-    edges[0] += plan.context_s
-    known = _known_horizons(series, target, plan.horizon) & _known_contexts(series, target, plan.context_s // series.step_s)
-    strides = (stride_s, stride_s, SCORE_EVERY_S, SCORE_EVERY_S)
-    ends = (*(edge - horizon_s for edge in edges[1:-1]), edges[-1])
-    spans = [
-        Span(start, end, _origins(series, start, end - horizon_s, stride=max(stride, series.step_s), known=known))
-        for start, end, stride in zip(edges[:-1], ends, strides, strict=True)
-    ]
+    spans = _spans(series, plan, target, rows=rows, strides=(stride_s, stride_s, SCORE_EVERY_S, SCORE_EVERY_S))
     empty = [name for name, span in zip(("training", "early stopping", "calibration", "test"), spans, strict=True) if not len(span.origins)]
     if empty:
         raise DataError(_too_short(series, plan, empty))
     return Split(*spans)
+
+
+def tuning_spans(series: Series, plan: FeaturePlan, target: str, *, stride_s: int) -> tuple[Span, Span]:
+    """All that lies before the test span as one span, which fine-tuning divides by itself, and the test span; either may hold no origin.
+
+    The arguments are those of `split_origins`, and so is the test span.
+    """
+    before, test = _spans(series, plan, target, rows=[0, _test_row(series), len(series)], strides=(stride_s, SCORE_EVERY_S))
+    return before, test
+
+
+def _test_row(series: Series) -> int:
+    return round(len(series) * (1 - TEST_SHARE))
+
+
+def _spans(series: Series, plan: FeaturePlan, target: str, *, rows: Sequence[int], strides: Sequence[int]) -> list[Span]:
+    """The spans between `rows`, with an embargo of a horizon between each and the next."""
+    horizon_s = plan.horizon * series.step_s
+    edges = [series.start + series.step_s * row for row in rows]
+    edges[0] += plan.context_s
+    known = _known_horizons(series, target, plan.horizon) & _known_contexts(series, target, plan.context_s // series.step_s)
+    ends = (*(edge - horizon_s for edge in edges[1:-1]), edges[-1])
+    return [
+        Span(start, end, _origins(series, start, end - horizon_s, stride=max(stride, series.step_s), known=known))
+        for start, end, stride in zip(edges[:-1], ends, strides, strict=True)
+    ]
 
 
 def _known_horizons(series: Series, target: str, horizon: int) -> npt.NDArray[np.bool_]:
@@ -177,6 +195,13 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.origins)
+
+    def subset(self, picked: Ints) -> Windows:
+        """The windows numbered `picked`, sharing all that is computed already."""
+        part = copy(self)
+        part.origins, part.rows = self.origins[picked], self.rows[picked]
+        part.anchors = None if self.anchors is None else self.anchors[picked]
+        return part
 
     def cut(self, order: Ints, batch_size: int) -> list[Ints]:
         """Batches of the windows numbered in `order`; the last may be smaller."""
