@@ -65,6 +65,10 @@ class FitRequest:
     """MLflow's store; None: a SQLite file beside the run; `off`: none."""
     experiment: str | None = None
     """MLflow's experiment; the house's name when None."""
+    init: Path | None = None
+    """Bundle or run that fine-tuning starts from; the bundle that ships when None."""
+    allow_unsigned: bool = False
+    """Start from a bundle that nobody trusted has signed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +132,7 @@ def read_material(request: FitRequest, console: Console) -> Material:
     Raises:
         HearthcastError: the house or its tables cannot be used, or are too short.
     """
-    text = _text(request.house)
+    text = house_text(request.house)
     house = parse_house(text, source=str(request.house))
     target = house.target(request.target) if request.target else house.targets[0]
     plan = plan_for(request.preset, house, target.name, request.covariates, request.weather)
@@ -144,7 +148,8 @@ def read_material(request: FitRequest, console: Console) -> Material:
     return Material(text, house, table, target.sensor, plan, builder, split)
 
 
-def _text(path: Path) -> str:
+def house_text(path: Path) -> str:
+    """The text of a house.toml."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from edge_agent.contract.errors import ConfigError, TrainingError
 from edge_agent.contract.schema import STEPS_S, WEATHER_ROLES, read_house
@@ -32,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `fit`."""
     add_shared_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for the run; must not hold one yet, except with --resume")
-    parser.add_argument("--init", type=Path, metavar="BUNDLE|RUN", help="model to start from (preset finetune)")
+    parser.add_argument(
+        "--init", type=Path, metavar="BUNDLE|RUN", help="model that preset finetune starts from (default: the base model that ships in the package)"
+    )
+    parser.add_argument("--allow-unsigned", action="store_true", help="accept a bundle for --init that nobody trusted has signed")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out after its last complete epoch")
 
 
@@ -130,23 +134,28 @@ def _add_hyper_parameter(group: Any, name: str, kind: type, text: str) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Fit, and say what came of it; returns the exit code."""
     console = Console(highlight=False)
-    if arguments.init:
+    if arguments.init and arguments.preset != "finetune":
         raise ConfigError(f"--init is for preset finetune: leave it out with --preset {arguments.preset}")
     request, homes = asked_for(arguments)
-    from trainer.fit import fit
-    from trainer.fit_homes import fit_homes
-
+    fit = fitter(request, homes)
     with stoppable(console) as stop_asked:
-        record = (
-            fit(request, console=console, stop_asked=stop_asked)
-            if homes is None
-            else fit_homes(request, homes, console=console, stop_asked=stop_asked)
-        )
+        record = fit(request, console=console, stop_asked=stop_asked)
     for line in (*verdict_on(record, homes), f"run: {arguments.out}"):
         console.print(line, soft_wrap=True)
     if record["status"] == "interrupted":
         raise TrainingError(f"interrupted: {arguments.out} holds the best epoch so far and can be exported; go on with --resume")
     return 0
+
+
+def fitter(request: FitRequest, homes: HomesRequest | None) -> Callable[..., dict[str, Any]]:
+    """What fits a model as it is asked for."""
+    from trainer.finetune import fine_tune
+    from trainer.fit import fit
+    from trainer.fit_homes import fit_homes
+
+    if request.preset == "finetune":
+        return fine_tune
+    return fit if homes is None else partial(fit_homes, homes=homes)
 
 
 def asked_for(arguments: argparse.Namespace) -> tuple[FitRequest, HomesRequest | None]:
@@ -177,15 +186,20 @@ def asked_for(arguments: argparse.Namespace) -> tuple[FitRequest, HomesRequest |
         resume=arguments.resume,
         tracking_uri=arguments.tracking_uri,
         experiment=arguments.experiment,
+        init=arguments.init,
+        allow_unsigned=arguments.allow_unsigned,
     )
     return request, homes
 
 
-def verdict_on(record: dict[str, Any], homes: HomesRequest | None) -> list[str]:
-    """What a run is worth, line by line."""
+def verdict_on(record: dict[str, Any], homes: HomesRequest | None) -> Sequence[RenderableType]:
+    """What a run is worth."""
     from trainer.fit import verdict
     from trainer.fit_homes import verdict_of_homes
+    from trainer.tuning_report import report
 
+    if record["preset"] == "finetune":
+        return report(record)
     return verdict(record) if homes is None else verdict_of_homes(record)
 
 
@@ -218,8 +232,12 @@ def _check_early(arguments: argparse.Namespace, *, many_homes: bool) -> None:
     """Find mistakes before the seconds that loading TensorFlow takes."""
     for path in arguments.house:
         house = read_house(path)
-        if not many_homes:
+        if arguments.preset == "finetune":
+            house.target(arguments.target or house.targets[0].name)
+        elif not many_homes:
             plan_for(arguments.preset, house, arguments.target or house.targets[0].name, tuple(arguments.covariates), tuple(arguments.weather))
+    if arguments.preset == "finetune" and (arguments.covariates or arguments.weather):
+        raise ConfigError("preset finetune reads what the model reads that it starts from: leave out --covariates and --weather")
     for path in arguments.data:
         if not path.is_file():
             raise ConfigError(f"--data {path}: there is no such file")

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
+import numpy as np
+
 from edge_agent.contract.plan import FeaturePlan
 from trainer import pictures
 from trainer.baselines import CLIMATOLOGY
 from trainer.loop import Epoch
 from trainer.scores import Predictions, where_all_known
+from trainer.trials import SHARES, Choice, Trials
+from trainer.tuner import Recipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +42,17 @@ def forecast_pictures(predictions: Mapping[str, Predictions], model: str, *, pla
         "coverage_by_level": pictures.reliability(ours),
         "residuals_by_hour": pictures.residuals_by_hour(own, zone=zone, label=label),
     }
+
+
+def tuning_picture(trials: Trials, choice: Choice | None) -> dict[str, Figure]:
+    """What each training and each mixture gained over the base on each fold."""
+    gains = {
+        f"learning rate {rate:g}, {epochs} epochs": np.array(
+            [[trials.gain(number, Recipe(rate, epochs, share) if share else trials.base) for share in SHARES] for number in range(len(trials.folds))]
+        )
+        for rate, epochs in trials.trainings
+    }
+    return {"tuning": pictures.gains_by_share(gains, SHARES, kept=0.0 if choice is None else choice.recipe.share)}
 
 
 def save_pictures(figures: Mapping[str, Figure], folder: Path) -> None:

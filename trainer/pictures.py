@@ -86,6 +86,29 @@ def loss_curves(training: Sequence[float], validation: Sequence[float], *, best_
     return figure
 
 
+def gains_by_share(gains: Mapping[str, Floats], shares: Sequence[float], *, kept: float) -> Figure:
+    """What mixtures of the base and its tuned selves gained on the days held out.
+
+    Args:
+        gains: 1 - CRPS / the base's, `(n_folds, n_shares)`, by what to call the training.
+        shares: of the tuned weights in the mixture.
+        kept: share of what is kept.
+    """
+    figure, (axes,) = _figure(7.2, 4.0)
+    with mpl.rc_context(STYLE):
+        for (name, by_fold), color, style in zip(gains.items(), (OTHERS[1], MODEL, OTHERS[0]), LINES, strict=False):
+            axes.plot(shares, by_fold.T, color=color, linewidth=0.7, alpha=0.35)
+            axes.plot(shares, by_fold.mean(axis=0), color=color, linestyle=style, linewidth=2, marker="o", markersize=4, label=name)
+        axes.axhline(0, color=ACTUAL, linewidth=0.8)
+        axes.axvline(kept, color=ACTUAL, linewidth=0.8, linestyle=":", label=f"kept: {kept:.0%}")
+        axes.set(xlabel="tuned weights in the mixture with the base", ylabel="CRPS beside the base, + is better")
+        axes.set_title("Gain on held-out days: mean (thick) and each fold (thin)")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+        axes.legend()
+    return figure
+
+
 def typical_rows(predictions: Predictions) -> dict[str, int]:
     """An easy, a typical and a hard origin: those at 10, 50 and 90 % of the origins' CRPS, by what to call them.
 

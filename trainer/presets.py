@@ -98,6 +98,19 @@ SEED: Final = HyperParameters(
 MANY_HOMES: Final = HyperParameters(epochs=4, batch_size=256, units=64, dropout=0.2, jit=True, clip_norm=1.0)
 """`base` over many homes: what each has to teach is learnt in a few passes, later ones fit their noise."""
 
+FINETUNE: Final = HyperParameters(epochs=6, stride_s=3600, learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0)
+"""The firmest training that is tried on a house; see `trainings`."""
+TUNABLE: Final = ("epochs", "batch_size", "stride_s", "learning_rate", "weight_decay", "mean_weight", "jit", "clip_norm")
+"""What fine-tuning may change; the rest lies in the base."""
+GENTLER: Final = ((0.1, 1 / 3), (0.5, 2 / 3), (1.0, 1.0))
+"""Shares of the firmest training's learning rate and epochs. The first suits a house of a few months, which the last would spoil, the last one of
+years (LOG, 2026-11-26)."""
+
+
+def trainings(hyper: HyperParameters) -> list[tuple[float, int]]:
+    """Learning rates and numbers of epochs that fine-tuning tries, the gentlest first."""
+    return [(rate * hyper.learning_rate, max(round(epochs * hyper.epochs), 1)) for rate, epochs in GENTLER]
+
 
 def hyper_parameters(preset: str, given: dict[str, Any], *, many_homes: bool = False) -> HyperParameters:
     """The preset's hyper-parameters, with those in `given` that are not None.
@@ -107,17 +120,19 @@ def hyper_parameters(preset: str, given: dict[str, Any], *, many_homes: bool = F
     """
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}: {closest(preset, PRESETS)}")
-    if preset == "finetune":
-        raise ConfigError("preset 'finetune' is not available yet: train from scratch with --preset base")
     chosen = {f.name: given[f.name] for f in fields(HyperParameters) if given.get(f.name) is not None}
-    return replace(SEED if preset == "seed" else MANY_HOMES if many_homes else HyperParameters(), **chosen)
+    fixed = sorted(set(chosen) - set(TUNABLE)) if preset == "finetune" else []
+    if fixed:
+        raise ConfigError(f"--{fixed[0].replace('_', '-')} is decided by the model that preset finetune starts from: leave it out")
+    preset_values = {"seed": SEED, "finetune": FINETUNE, "base": MANY_HOMES if many_homes else HyperParameters()}
+    return replace(preset_values[preset], **chosen)
 
 
 def plan_for(preset: str, house: HouseSpec, target: str, covariates: tuple[str, ...] = (), weather: tuple[str, ...] = ()) -> FeaturePlan:
     """What the preset's model reads and forecasts in `house`: one day at the house's own step.
 
     Args:
-        preset: `base` or `seed`.
+        preset: `base` or `seed`; fine-tuning takes its plan from the model it starts from.
         house: the house.
         target: name of the target.
         covariates: roles whose mean over the house's sensors `base` reads beside the target; roles the house lacks stay unknown (masked).

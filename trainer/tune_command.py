@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="RUN", help="folder for the search and its best run; the same command goes on in it"
     )
-    parser.set_defaults(resume=False, init=None)
+    parser.set_defaults(resume=False, init=None, allow_unsigned=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False)
     if arguments.trials < 1:
         raise ConfigError(f"--trials {arguments.trials}: a number above 0 is expected")
+    if arguments.preset == "finetune":
+        raise ConfigError("preset finetune searches by itself, on the house's own held-out days: use hearthcast-train fit")
     asked = parse_search(arguments.search)
     given = [item.name for item in fields(HyperParameters) if getattr(arguments, item.name) is not None]
     request, homes = asked_for(arguments)

@@ -33,7 +33,7 @@ def test_help_and_mistakes_load_nothing_heavy(argv, code):
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        (["--preset", "finetune"], "not available yet"),
+        (["--preset", "finetune", "--units", "8"], "--units is decided by the model that preset finetune starts from"),
         (["--preset", "bass"], "did you mean 'base'?"),
         (["--init", "x"], "--init is for preset finetune"),
         (["--target", "enrgy"], "did you mean 'energy'?"),

@@ -42,10 +42,15 @@ def test_a_misspelt_covariate_names_the_closest(small_house):
         plan_for("base", small_house, "energy", ("outdor_temperature",))
 
 
-@pytest.mark.parametrize(("preset", "said"), [("bsae", "'base'"), ("finetune", "not available yet")])
-def test_a_preset_that_cannot_be_had_is_refused(preset, said):
-    with pytest.raises(ConfigError, match=said):
-        hyper_parameters(preset, {})
+def test_a_preset_that_cannot_be_had_is_refused():
+    with pytest.raises(ConfigError, match="'base'"):
+        hyper_parameters("bsae", {})
+
+
+def test_fine_tuning_does_not_change_what_lies_in_the_base():
+    assert hyper_parameters("finetune", {"epochs": 3}).epochs == 3
+    with pytest.raises(ConfigError, match="--dropout is decided by the model"):
+        hyper_parameters("finetune", {"dropout": 0.1})
 
 
 @pytest.mark.parametrize(
