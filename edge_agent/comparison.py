@@ -34,6 +34,14 @@ class Comparison:
     looked_until: date | None = None
     """The last day that was looked at, whether or not it could be scored."""
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """How many days could be compared, and both mean scores over them (CRPS, canonical unit; lower is better)."""
+        if not self.pairs:
+            return {"days_compared": 0}
+        current, shadow = np.mean([(pair.current, pair.shadow) for pair in self.pairs], axis=0)
+        return {"days_compared": len(self.pairs), "score": round(float(shadow), 4), "current_score": round(float(current), 4)}
+
     def continued(self, stored: Mapping[str, Any] | None) -> Comparison:
         """With the days that were `stored`, where they are of the same two models since the same time."""
         if stored is None or [stored[key] for key in ("current", "shadow", "since")] != [self.current, self.shadow, self.since]:

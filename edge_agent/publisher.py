@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_agent import homeassistant
+from edge_agent.comparison import Comparison
 from edge_agent.config import Settings
 from edge_agent.contract.forecast import Forecast
 from edge_agent.contract.localtime import iso_utc
@@ -47,9 +48,9 @@ class Publisher:
             self.link.publish(topic, payload, retain=True)
         return list(messages)
 
-    def models(self, places: Sequence[Place]) -> None:
-        """What forecasts each target."""
-        self.link.publish(f"{self.base}/model", dump(model_payload(self.house, places)), retain=True)
+    def models(self, places: Sequence[Place], comparisons: Mapping[str, Comparison]) -> None:
+        """What forecasts each target, and how what is tried beside it does (by target)."""
+        self.link.publish(f"{self.base}/model", dump(model_payload(self.house, places, comparisons)), retain=True)
 
     def forecast(self, forecast: Forecast) -> dict[str, Any]:
         """Publish the full series, and the hourly one that entities read; returns the hourly one in canonical units."""
@@ -69,7 +70,7 @@ def base_of(house: HouseSpec, settings: Settings) -> str:
     return f"{settings.base_topic}/{house.site}"
 
 
-def model_payload(house: HouseSpec, places: Sequence[Place]) -> dict[str, Any]:
+def model_payload(house: HouseSpec, places: Sequence[Place], comparisons: Mapping[str, Comparison]) -> dict[str, Any]:
     """The `model` message (schema 1): what forecasts each target, and what is tried beside it."""
     models = {}
     for place in places:
@@ -79,6 +80,9 @@ def model_payload(house: HouseSpec, places: Sequence[Place]) -> dict[str, Any]:
         if place.standing is not None and place.standing.shadow is not None and place.shadow is not None:
             shadow = place.standing.shadow
             about["shadow"] = {**_about(place.shadow), "since": iso_utc(shadow.since), "days": shadow.days, "candidate": shadow.is_candidate}
+            comparison = comparisons.get(place.target)
+            if comparison is not None and comparison.shadow == place.shadow.model_id:
+                about["shadow"] |= comparison.summary
     return {"schema": 1, "site": house.site, "models": models}
 
 

@@ -25,16 +25,17 @@ class Referee:
         """The running ones, by target."""
         self._judged_on: date | None = None
 
-    def judge_daily(self, end: int) -> None:
-        """Judge every contest, when the local day of `end` (of the last closed step, unix s) is a new one."""
+    def judge_daily(self, end: int) -> bool:
+        """Judge every contest, when the local day of `end` (of the last closed step, unix s) is a new one; whether there was any to judge."""
         today = local_date(end, self.house.zone)
         contests = [place for place in self.lineup.places if place.contest is not None]
         if today == self._judged_on or (contests and not self.keeper.save()):  # what is not on the disk cannot be compared
-            return
+            return False
         self._judged_on = today
         self.comparisons = {place.target: self._compared(place) for place in contests}
         for place in contests:
             self._judge(place, now=end)
+        return bool(contests)
 
     def _compared(self, place: Place) -> Comparison:
         """The running comparison, with the days that have passed since the last time."""

@@ -322,8 +322,8 @@ class Service:
     def _follow_models(self) -> None:
         """Let the scores decide once a day; then go on with the models that the store names, whoever changed it."""
         end = self.recent.end
-        if end is not None:
-            self.referee.judge_daily(end)
+        if end is not None and self.referee.judge_daily(end):
+            self._tell_models()
         if not self.lineup.is_outdated or not self.keeper.save():  # what the new models read comes from the disk
             return
         self.lineup.refresh()
@@ -336,7 +336,7 @@ class Service:
 
     def _tell_models(self) -> None:
         self.health.notices["models"] = self.lineup.problems
-        self.publisher.models(self.lineup.places)
+        self.publisher.models(self.lineup.places, self.referee.comparisons)
 
     # out
 

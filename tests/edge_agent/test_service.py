@@ -442,6 +442,8 @@ def test_a_model_takes_over_when_it_is_no_worse_and_the_one_before_comes_back_wh
 
     feed(service, hours(24 * 4 + 4, 24 * 20))
     assert service.lineup.live[0].model_id == honest
+    told = service.link.on("model")[-1]["models"]["energy"]["shadow"]  # June 6 to 18 at the beginning of June 20
+    assert (told["candidate"], told["days_compared"], told["score"], told["current_score"]) == (False, 13, pytest.approx(100.0), pytest.approx(0.0))
     feed(service, meter_hours(24 * 20 + 1, 24 * 30, count_wh=500 * 1000 + 100 * 24 * 20, use_wh=200))  # a heat pump moves in
     assert service.lineup.live[0].model_id == doubling
     assert service.lineup.shadows == []
@@ -464,7 +466,8 @@ def test_a_running_agent_sees_what_is_installed_and_reads_what_it_needs_from_the
     assert len(service.link.origins()) == 32
 
 
-def test_a_sensor_that_only_the_new_model_reads_is_known_to_it_at_once(tmp_path, put_in):
+def test_a_sensor_that_only_the_new_model_reads_is_known_to_it_at_once(tmp_path, put_in, monkeypatch):
+    monkeypatch.setattr("edge_agent.lineup.base_forecaster", lambda house, target: Forecaster(house, None, target=target))
     house = replace(HOUSE, targets=HOUSE.targets[:1])
     settings = read_settings(None, flags={"state_dir": tmp_path, "replay_clock": True})
     service = Service(house, settings, lineup=Lineup(house, settings), history=History(tmp_path / "history.db"), link=ScriptedLink())
