@@ -75,7 +75,7 @@ class Database:
             address = f"{self.path.absolute().as_uri()}?mode=ro"
             try:
                 self._connect(address, writable=False)
-            except sqlite3.OperationalError:
+            except (sqlite3.OperationalError, StorageError):
                 self._connect(f"{address}&immutable=1", writable=False)
 
     def _connect(self, address: str, *, writable: bool) -> None:

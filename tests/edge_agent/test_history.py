@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.contract.errors import ConfigError, ServiceError
+from edge_agent.contract.errors import ConfigError, ServiceError, StorageError
 from edge_agent.contract.schema import Feature, parse_house
 from edge_agent.contract.series import Series
 from edge_agent.history import BUILDER, History
@@ -154,6 +154,25 @@ def test_what_a_clock_ahead_stored_is_taken_back(history):
     assert (history.last_closed(), history.state(BUILDER)) == (T + STEP, None)
     assert history.withdraw(T, step_s=STEP, later_than=T, by_s=None) == 2
     assert history.readings_since(0) == []
+
+
+def test_a_file_whose_neighbours_cannot_be_made_is_still_read(path, monkeypatch):
+    with History(path) as history:
+        history.close_steps([step(0, plug=12.5)], {})
+    history, tried = History(path), []
+    connect = history.database._connect
+
+    def no_room(address, **options):
+        tried.append(address)
+        if "immutable" not in address:
+            raise StorageError("disk I/O error")
+        connect(address, **options)
+
+    monkeypatch.setattr(history.database, "_connect", no_room)
+    history.open_to_read()
+    assert values(history, 1) == [[12.5, nan]]
+    assert len(tried) == 2
+    history.close()
 
 
 # Imported steps

@@ -2,6 +2,8 @@
 
 import json
 import math
+from datetime import date
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.contract.errors import ConfigError
+from edge_agent.contract.localtime import day_bounds, day_totals
 from edge_agent.contract.schema import parse_house
 from edge_agent.contract.series import time_weighted_means
 from edge_agent.meter import Repair, Revision
@@ -192,6 +195,34 @@ def test_states_are_the_contracts_time_weighted_means(times):
     at = np.array(times, float)
     expected = time_weighted_means(T + at, at / 1000, start=T, step_s=STEP, n_steps=21, hold_s=1800)
     assert [s.values["room"] for s in steps] == pytest.approx(expected.tolist(), nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [
+        ("Europe/Berlin", date(2026, 3, 29), 23),
+        ("Europe/Berlin", date(2026, 10, 25), 25),
+        ("America/St_Johns", date(2026, 3, 8), 23),
+        ("America/St_Johns", date(2026, 11, 1), 25),
+        ("Australia/Lord_Howe", date(2026, 4, 5), 24.5),
+        ("Australia/Lord_Howe", date(2026, 10, 4), 23.5),
+        ("America/New_York", date(2026, 11, 1), 25),
+        ("Africa/Cairo", date(2026, 4, 24), 23),  # the clock skips midnight
+        ("Asia/Kathmandu", date(2026, 3, 29), 24),
+    ],
+)
+def test_a_night_in_which_the_clock_is_changed_has_all_its_steps_once(zone, day, hours):
+    first, last = day_bounds(day, ZoneInfo(zone))
+    builder, steps, start = StepBuilder(house()), [], first - DAY
+    builder.close_until(start)
+    for time in range(start, last + DAY, 300):
+        add(builder, ("plug", float(time), (time - start) * 0.1))  # 360 W
+        steps += builder.close_until(float(time))
+    assert [s.time for s in steps] == list(range(start // STEP * STEP, start // STEP * STEP + STEP * len(steps), STEP))
+    energy = {revision.time: revision.value for s in steps for revision in s.revisions}
+    values = np.array([energy.get(s.time, s.values["plug"]) for s in steps])
+    totals = day_totals(np.array([s.time for s in steps]), values, ZoneInfo(zone))
+    assert totals[day] == pytest.approx(360.0 * hours)
 
 
 # Restart
