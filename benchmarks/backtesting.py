@@ -126,7 +126,7 @@ def run_at(bundle: Bundle, step_s: int, *, best: dict[int, int], n_homes: int, r
     graph = GraphClock()
 
     def whole(n_workers: int) -> None:
-        for _ in cards(iter(todo), bundle, archive=None, n_workers=n_workers, on_progress=lambda _: None):
+        for _ in cards(iter(todo), bundle, archive=None, n_workers=n_workers, on_progress=lambda *_: None):
             pass
 
     def timed() -> None:

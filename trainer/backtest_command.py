@@ -20,12 +20,12 @@ from edge_agent.contract.errors import ConfigError, DataError, HearthcastError
 from trainer.archive import file_name
 from trainer.backtest_plan import jobs_of, plans_of
 from trainer.crowd import pool_json, pools
-from trainer.findings import ACCEPT_HELP, DOUBTFUL, Finding
+from trainer.findings import ACCEPT_HELP, DOUBTFUL, Finding, count
 from trainer.outputs import move_whole, staging, write_whole
 from trainer.quality_report import print_findings, record_of, summary_table
 from trainer.score_tables import homes_table, pool_table, score_table, spread_table
 from trainer.scorecard import Card, to_json
-from trainer.workers import Job, Skipped, cards
+from trainer.workers import Job, OnProgress, Skipped, cards
 
 ROWS_SHOWN: Final = 30
 """Homes in the terminal's table; the report and the JSON hold all."""
@@ -130,31 +130,30 @@ def _made(
     columns = (
         TextColumn("forecasting"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} homes, {task.fields[forecasts]:,} forecasts, {task.fields[rate]:,.0f} a second"),
+        TextColumn("{task.percentage:.0f} % of {task.fields[homes]}, {task.fields[forecasts]:,} forecasts, {task.fields[rate]:,.0f} a second"),
         TimeRemainingColumn(),
     )
     made: list[Card] = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("forecasting", total=n_homes, forecasts=0, rate=0.0)
-        on_progress = _counter(lambda done, rate: progress.update(task, forecasts=done, rate=rate))
+        task = progress.add_task("forecasting", total=n_homes, homes=count(n_homes, "home"), forecasts=0, rate=0.0)
+        on_progress = _counter(lambda homes, done, rate: progress.update(task, advance=homes, forecasts=done, rate=rate))
         for card in cards(jobs, bundle, archive=archive, n_workers=_workers(args.workers, n_homes), on_progress=on_progress):
             made += [card] if isinstance(card, Card) else []
             skipped += [card] if isinstance(card, Skipped) else []
-            progress.advance(task)
     if not made:
         reason = f"{skipped[0].name}: {skipped[0].reason}"
         raise DataError(reason if n_homes == 1 else f"none of {n_homes} homes can be scored; {reason}")
     return made
 
 
-def _counter(show: Callable[[int, float], None]) -> Callable[[int], None]:
-    """Adds up what is done, and shows it with the rate."""
+def _counter(show: Callable[[float, int, float], None]) -> OnProgress:
+    """Adds up the forecasts that are done, and shows them with their rate."""
     began, done = time.monotonic(), 0
 
-    def add(count: int) -> None:
+    def add(n_origins: int, homes: float) -> None:
         nonlocal done
-        done += count
-        show(done, done / max(time.monotonic() - began, 1e-9))
+        done += n_origins
+        show(homes, done, done / max(time.monotonic() - began, 1e-9))
 
     return add
 

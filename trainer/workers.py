@@ -28,7 +28,7 @@ from trainer.rolling import Home, Weather, forecasts
 from trainer.scorecard import Account, Card
 
 Ints = npt.NDArray[np.int64]
-OnProgress = Callable[[int], None]
+OnProgress = Callable[[int, float], None]
 
 ORIGINS_A_TASK: Final = 4096
 """Small homes go to a worker together: they share the graph's batches."""
@@ -74,7 +74,7 @@ def cards(jobs: Iterable[Job], bundle: Bundle | None, *, archive: Path | None, n
         bundle: of the jobs that are modelled.
         archive: folder for every home's forecasts, `SITE-TARGET.npz`; None: not kept.
         n_workers: processes; 1: this one.
-        on_progress: told the number of origins just done.
+        on_progress: told what is just done, in origins and in homes (parts of one too).
 
     Raises:
         BundleError: the graph fails.
@@ -90,7 +90,7 @@ def cards(jobs: Iterable[Job], bundle: Bundle | None, *, archive: Path | None, n
         running: deque[Future[list[Card | Skipped]]] = deque()
         for task in _tasks(jobs):
             running.append(pool.submit(_work, task))
-            running[-1].add_done_callback(partial(_tell, on_progress, sum(len(job.origins) for job in task)))
+            running[-1].add_done_callback(partial(_tell, on_progress, sum(len(job.origins) for job in task), len(task)))
             if len(running) > TASKS_AHEAD * n_workers:
                 yield from running.popleft().result()
         while running:
@@ -100,8 +100,9 @@ def cards(jobs: Iterable[Job], bundle: Bundle | None, *, archive: Path | None, n
         pool.shutdown(cancel_futures=True)
 
 
-def _tell(on_progress: OnProgress, n_origins: int, _: Future[list[Card | Skipped]]) -> None:
-    on_progress(n_origins)
+def _tell(on_progress: OnProgress, n_origins: int, n_homes: int, done: Future[list[Card | Skipped]]) -> None:
+    if not done.cancelled() and done.exception() is None:
+        on_progress(n_origins, n_homes)
 
 
 def _tasks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
@@ -123,7 +124,7 @@ def _cards(jobs: Iterable[Job], model: Model | None, archive: Path | None, on_pr
         account.add(part)
         if kept is not None:
             kept.add(part)
-        on_progress(len(part.grades))
+        on_progress(len(part.grades), len(part.grades) / len(part.home.origins))
         if part.is_last:
             card, account = _card(account), None
             if kept is not None and archive is not None and isinstance(card, Card):
@@ -162,7 +163,7 @@ def _leave_with_parent() -> None:
 
 
 def _work(jobs: list[Job]) -> list[Card | Skipped]:
-    def check(_: int) -> None:
+    def check(*_: float) -> None:
         if _Worker.stop.is_set():
             raise DataError("interrupted")
 

@@ -31,7 +31,7 @@ def test_the_bare_run_forecasts_every_origin_once(bundle):
 def test_the_clock_counts_the_graphs_runs_and_is_gone_afterwards(bundle):
     run, clock = Model.run, GraphClock()
     with clock:
-        (card,) = cards(iter(jobs(3600, 1)), bundle, archive=None, n_workers=1, on_progress=lambda _: None)
+        (card,) = cards(iter(jobs(3600, 1)), bundle, archive=None, n_workers=1, on_progress=lambda *_: None)
     assert Model.run is run
     assert clock.forecasts == N_ORIGINS == card.n_origins
     assert 0 < sum(clock.thread) <= clock.process[0] + 0.01

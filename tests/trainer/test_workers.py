@@ -41,8 +41,9 @@ def jobs():
 def scored(bundle, folder, n_workers):
     done = []
     folder.mkdir()
-    found = list(cards(iter(jobs()), bundle, archive=folder, n_workers=n_workers, on_progress=done.append))
-    assert sum(done) == 120
+    found = list(cards(iter(jobs()), bundle, archive=folder, n_workers=n_workers, on_progress=lambda *one: done.append(one)))
+    assert sum(n for n, _ in done) == 120
+    assert sum(homes for _, homes in done) == pytest.approx(4)
     return found
 
 
