@@ -65,7 +65,8 @@ def homes_table(cards: Sequence[Card]) -> Table:
     """One row a home."""
     table = Table(title="By home", caption=SKILLS, box=box.SIMPLE_HEAD, padding=0)
     for heading in ("home", "origins", "MAE", "day", "p10-\np90", "CRPS\nskill", "day\nskill", "vs\nyesterday"):
-        table.add_column(heading, justify="left" if heading == "home" else "right", no_wrap=True)
+        is_name = heading == "home"
+        table.add_column(heading, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
     for card in cards:
         own = card.scores()[card.method]
         total = own.total_mae if card.adds_up else own.total_mae / card.tallies[card.method].horizon
