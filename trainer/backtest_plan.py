@@ -62,7 +62,16 @@ def plans_of(args: argparse.Namespace, bundle: Bundle | None, console: Console) 
     twice = sorted({site for site in sites if sites.count(site) > 1})
     if twice:
         raise ConfigError(f"two houses are called {twice[0]!r}: give each house.toml its own site")
+    _check_weather(args, model, plans)
     return plans
+
+
+def _check_weather(args: argparse.Namespace, model: Model | None, plans: list[Plan]) -> None:
+    is_read = model is not None and model.bundle.manifest.plan.weather and any(any(plan.targets.values()) for plan in plans)
+    if (args.weather or args.perfect_weather) and not is_read:
+        option = "--weather" if args.weather else "--perfect-weather"
+        name = model.bundle.manifest.name if model is not None else "climatology"
+        raise ConfigError(f"{option}: model {name} reads no weather forecast here: leave it out, or fit one with --weather")
 
 
 def _model(bundle: Bundle | None) -> Model | None:
@@ -149,19 +158,14 @@ def _job(args: argparse.Namespace, plan: Plan, series: Series, forecaster: Forec
 
 
 def _weather(args: argparse.Namespace, series: Series, forecaster: Forecaster, archived: WeatherForecasts | None) -> Weather | None:
-    """The weather forecast that the options ask for.
-
-    Raises:
-        ConfigError: the model reads none.
-    """
-    if not (args.weather or args.perfect_weather):
-        return None
+    """The weather forecast that the options ask for, where the model reads one."""
     if not forecaster.plan.weather:
-        option = "--weather" if args.weather else "--perfect-weather"
-        raise ConfigError(f"{option}: model {forecaster.identity['name']} reads no weather forecast: leave it out, or fit one with --weather")
+        return None
     if archived is not None:
         return Weather(archived, f"weather forecasts of {args.weather.name}")
-    return Weather(PerfectWeather(series.select(tuple(f.name for f in series.features if f.role in forecaster.plan.weather))), PERFECT)
+    if args.perfect_weather:
+        return Weather(PerfectWeather(series.select(tuple(f.name for f in series.features if f.role in forecaster.plan.weather))), PERFECT)
+    return None
 
 
 def _time(option: str, text: str | None, house: HouseSpec) -> int | None:

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from edge_agent.contract.errors import ConfigError
 from trainer import backtest_plan
 from trainer.__main__ import main
 from trainer.workers import cards
+
+TINY = Path(__file__).parents[1] / "fixtures" / "tiny"
 
 
 @pytest.fixture
@@ -72,6 +75,16 @@ def test_every_target_of_a_house_is_scored_in_its_own_unit(backtest, tmp_path):
     assert {name: (one["unit"], one["model"]) for name, one in homes.items()} == {
         "small:energy": ("Wh", "base-energy"),
         "small:living_room": ("degC", "rolling climatology"),
+    }
+
+
+def test_perfect_weather_is_given_to_the_models_that_read_one(backtest, tmp_path):
+    code, _ = backtest("--all-targets", "--perfect-weather", "--json", tmp_path / "s.json", "--every", "1d", "--workers", "1")
+    assert code == 0
+    homes = json.loads((tmp_path / "s.json").read_text())["homes"]
+    assert {name: one["weather"] for name, one in homes.items()} == {
+        "small:energy": "perfect weather forecast",
+        "small:living_room": "no weather forecast",
     }
 
 
@@ -139,7 +152,8 @@ def test_a_bad_single_house_is_an_error(backtest, tmp_path):
         (("--from", "yesterday"), "is no time"),
         (("--target", "attic"), "no target 'attic'"),
         (("--json", "/no/such/folder/s.json"), "there is no folder"),
-        (("--perfect-weather",), "reads no weather forecast"),
+        (("--perfect-weather", "--target", "living_room"), "reads no weather forecast"),
+        (("--perfect-weather", "--bundle", TINY, "--allow-unsigned"), "reads no weather forecast"),
     ],
 )
 def test_mistakes_are_named_before_the_work(backtest, options, says):
