@@ -33,7 +33,7 @@ class Finding:
     source: str
     """The file, files or house it was found in."""
     kind: str
-    """In a word: time, order, duplicate, grid, gap, text, range, negative, reset, replay, contradiction, or one of DOUBTFUL."""
+    """In a word, one of KINDS of `quality_report.py`."""
     what: str
     """What was found, with counts and places."""
     done: Done

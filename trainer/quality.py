@@ -19,6 +19,7 @@ from edge_agent.contract.series import Series
 from trainer.findings import Finding
 from trainer.stretches import copied_steps, dead_energy, dead_state, lumps, runs
 from trainer.table_values import span_of
+from trainer.unit_change import LIKELY_W
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -134,6 +135,12 @@ def _check_energy(values: Floats, sensor: Sensor, step_s: int, finding: Make) ->
         yield finding("dead", dead, "constant, or on a straight line"), dead
     if not is_home:
         return
+    known = np.isfinite(values)
+    mean_w = float(values[known].mean()) * 3600 / step_s if known.any() else LIKELY_W[0]
+    if not LIKELY_W[0] <= mean_w <= LIKELY_W[1]:
+        what = f"uses {mean_w:,.3g} W on average, {mean_w * 8.766:,.3g} kWh a year"
+        unlikely = finding("level", known, "", "left as it is: is the unit right?")
+        yield replace(unlikely, done="noted", what=what), np.zeros(len(values), bool)
     lumped = lumps(values, step_s) & ~dead
     if lumped.any():
         yield finding("lump", lumped, "the energy of a longer time in one step, or far above all others"), lumped

@@ -85,6 +85,7 @@ KINDS: Final = {
     "dead": "dead stretches: constant, or filled in",
     "lump": "energy of a longer time in one step",
     "copy": "stretches copied from an earlier time",
+    "level": "use that homes hardly have",
     "empty": "homes that use nothing most of the time",
     "unit": "changes of unit",
     "clock": "hours shifted in summer",

@@ -32,6 +32,8 @@ EXTREME: Final = 0.4
 MIN_KNOWN: Final = 0.8
 """Of a day."""
 MIN_LOG: Final = 0.6
+LIKELY_W: Final = (30.0, 10_000.0)
+"""Mean power of homes."""
 BORDER_DAYS: Final = 5
 MARGIN_S: Final = 6 * 3600
 """Where a change begins is known to about as much."""
@@ -48,7 +50,7 @@ class UnitChange:
 
 
 def unit_changes(values: Floats, step_s: int) -> list[UnitChange]:
-    """Stretches in another unit than most of the history, ascending.
+    """Stretches in another unit than most of the history, or than homes have, ascending.
 
     Args:
         values: energy of each step, `(n,)`, NaN unknown.
@@ -63,11 +65,12 @@ def unit_changes(values: Floats, step_s: int) -> list[UnitChange]:
         row, power = found
         borders[row] = borders.get(row, 0) + power
         rest[row:] *= 10.0**-power
-    return _against_most(values, {row: power for row, power in borders.items() if power})
+    borders = {row: power for row, power in borders.items() if power}
+    return _against_most(values, borders, step_s) if borders else []
 
 
 def settle_units(values: Floats, *, start: int, step_s: int, sensor: str, findings: Findings) -> Floats:
-    """Energy of each step in one unit, that of most of the history.
+    """Energy of each step in one unit, that of most of the history or the one that homes have.
 
     Args:
         values: energy of each step, `(n,)`, NaN unknown.
@@ -96,15 +99,19 @@ def settle_units(values: Floats, *, start: int, step_s: int, sensor: str, findin
     return values
 
 
-def _against_most(values: Floats, borders: dict[int, int]) -> list[UnitChange]:
-    """Stretches between the borders whose unit is not the one of most known steps."""
+def _against_most(values: Floats, borders: dict[int, int], step_s: int) -> list[UnitChange]:
+    """Stretches between the borders whose unit is not the one of most known steps, of those units in which a home uses what homes do."""
     rows = [0, *sorted(borders), len(values)]
     powers = [0, *np.cumsum([borders[row] for row in rows[1:-1]]).tolist()]
     stretches = list(zip(rows, rows[1:], powers, strict=False))
+    scaled = values.copy()
     known: dict[int, int] = {}
     for first, last, power in stretches:
         known[power] = known.get(power, 0) + int(np.isfinite(values[first:last]).sum())
-    most = max(known, key=lambda power: known[power])
+        scaled[first:last] *= 10.0**-power
+    mean_w = float(np.nanmean(scaled)) * 3600 / step_s
+    likely = {power for power in known if LIKELY_W[0] <= mean_w * 10.0**power <= LIKELY_W[1]}
+    most = max(known, key=lambda power: (power in likely, known[power]))
     return [UnitChange(first, last, power - most) for first, last, power in stretches if power != most]
 
 

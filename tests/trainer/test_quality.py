@@ -72,6 +72,12 @@ def test_a_dead_week_is_masked_without_being_asked(read, lived_in):
     assert table.repairs == [str(found)]
 
 
+def test_a_whole_history_in_another_unit_is_noted_where_no_home_is_like_that(read, lived_in):
+    table = read(lived_in(60) / 8)
+    assert told(table) == [("level", "noted", "mains", 1440)]
+    assert "uses 26.4 W on average, 231 kWh a year: left as it is: is the unit right?" in str(table.findings[0])
+
+
 def test_what_is_true_of_a_house_is_left_as_it_is(read, lived_in):
     energy = lived_in(60)
     energy[480:648] = 0

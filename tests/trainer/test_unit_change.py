@@ -30,6 +30,14 @@ def test_the_shorter_part_is_in_the_other_unit(lived_in):
     assert abs(last - 24 * 20) <= 2
 
 
+def test_the_unit_that_no_home_has_is_the_other_one_however_long_it_lasts(lived_in):
+    energy = lived_in(90)
+    energy[24 * 20 :] *= 1000.0  # some 200 kW
+    ((first, last, by),) = found(energy)
+    assert (last, by) == (len(energy), 3)
+    assert abs(first - 24 * 20) <= 2
+
+
 def test_a_week_in_another_unit_is_found(lived_in):
     energy = lived_in(90)
     energy[480:648] *= 1000.0
