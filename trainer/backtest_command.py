@@ -198,7 +198,7 @@ def _write(args: argparse.Namespace, made: list[Card], skipped: list[Skipped], f
         from trainer.report import report  # matplotlib takes a second to load
         from trainer.report_words import Money
 
-        write_whole(args.html, report(made, skipped, Money(args.price, args.currency)), option="--html")
+        write_whole(args.html, report(made, skipped, Money(args.price, args.currency), findings), option="--html")
     if archive is not None:
         names = [file_name(card.name) for card in made]
         move_whole([(archive / name, args.predictions / name if is_many else args.predictions) for name in names], option="--predictions")

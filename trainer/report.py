@@ -15,6 +15,7 @@ from edge_agent import __version__
 from trainer import report_pictures as draw
 from trainer.baselines import CLIMATOLOGY, YESTERDAY
 from trainer.crowd import Pool, gain, pools
+from trainer.findings import Finding
 from trainer.report_tables import costs, facts, groups, home_row, methods_table
 from trainer.report_words import (
     AVERAGE,
@@ -42,13 +43,14 @@ CLOSER: Final = 3
 PACKAGES: Final = ("onnxruntime", "numpy")
 
 
-def report(cards: Sequence[Card], skipped: Sequence[Skipped], money: Money) -> str:
+def report(cards: Sequence[Card], skipped: Sequence[Skipped], money: Money, findings: Sequence[Finding] = ()) -> str:
     """The page.
 
     Args:
         cards: of the homes, at least one.
         skipped: homes that could not be scored.
         money: what energy costs.
+        findings: what was wrong with the histories, and what was done about it.
     """
     environment = Environment(loader=PackageLoader("trainer"), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters |= {"percent": percent, "signed": signed}
@@ -59,6 +61,7 @@ def report(cards: Sequence[Card], skipped: Sequence[Skipped], money: Money) -> s
         pools=[pool(one, money) for one in pools(cards) if len(one.cards) > 1],
         several=several,
         skipped=skipped,
+        findings=findings,
         price=money.text,
         has_energy=any(card.adds_up for card in cards),
         versions={"hearthcast": __version__, **{name: _version(name) for name in PACKAGES}},

@@ -14,6 +14,7 @@ from edge_agent.contract.schema import parse_house
 from edge_agent.contract.series import Series
 from edge_agent.forecaster import Forecaster, Model
 from trainer import report_pictures
+from trainer.findings import Finding
 from trainer.report import closer, report
 from trainer.report_tables import costs
 from trainer.report_words import Money, amount, energy, energy_words, percent, signed
@@ -162,6 +163,15 @@ def test_a_page_of_many_homes_names_the_worst_and_lists_all(make_card):
     assert "gone:it (no <b>table</b>)" in page.text  # escaped: else the parser had taken it for a tag
     assert [role for role, _ in closer(cards)] == ["worst", "in the middle", "best"]
     assert page.count["svg"] == 4 + 3 * 9
+
+
+def test_what_was_wrong_with_the_data_is_said(make_card):
+    found = Finding("/home/me/h.csv", "dead", "zero for 3 days from <May>", "masked", "left unknown", sensor="s", steps=72)
+    page = Page(report([make_card(is_modelled=False, n_days=2)], [], EURO, [found]))
+    assert page.open == []
+    assert "1 finding in the recorded histories" in page.text
+    assert "zero for 3 days from <May>: left unknown" in page.text
+    assert "/home/me" not in page.text  # a report may be handed on
 
 
 def test_homes_of_different_kinds_have_pages_of_their_own(make_card):
