@@ -21,6 +21,7 @@ from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import HouseSpec, parse_house
 from trainer.baselines import CLIMATOLOGY, baseline_predictions
 from trainer.datasets import ReadOptions, Table, read_table
+from trainer.devices import Device, OneDevice
 from trainer.display import TrainingDisplay, counting
 from trainer.evaluate import calibrate, model_predictions, score_table
 from trainer.gallery import forecast_pictures, loss_picture, save_pictures
@@ -69,6 +70,8 @@ class FitRequest:
     """Bundle or run that fine-tuning starts from; the bundle that ships when None."""
     allow_unsigned: bool = False
     """Start from a bundle that nobody trusted has signed."""
+    device: Device = field(default_factory=OneDevice)
+    """What trains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +201,8 @@ def train_model(
 ) -> Trained:
     """The network, trained. `display` makes another one than `TrackedDisplay`; what it raises after an epoch ends the training."""
     keras.utils.set_random_seed(request.seed)
-    network = _network(request, material)
+    with request.device.scope():
+        network = _network(request, material)
     task = Task(
         network,
         windows=_windows(material, "train", console),
@@ -206,6 +210,7 @@ def train_model(
         hyper=request.hyper,
         seed=request.seed,
         keep_untrained=material.plan.anchored,
+        device=request.device,
     )
     with (display or TrackedDisplay)(
         console, epochs=request.hyper.epochs * request.hyper.members, windows=len(task.windows), tracked=tracked
@@ -234,8 +239,8 @@ def _network(request: FitRequest, material: Material) -> Network:
 
 
 def _float32(request: FitRequest, material: Material, network: Network) -> keras.Model:
-    """The trained model without 16-bit layers: what is calibrated, saved and exported."""
-    if not request.hyper.mixed_precision:
+    """The trained model without 16-bit layers, on one device: what is calibrated, saved and exported."""
+    if not (request.hyper.mixed_precision or request.device.is_shared):
         return network.model
     plain = _network(replace(request, hyper=replace(request.hyper, mixed_precision=False)), material).model
     plain.set_weights(network.model.get_weights())

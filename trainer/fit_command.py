@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 RESOLUTIONS_MIN: Final = (10, 30, 60)
 AUGMENT: Final = 6
 PER_DAY: Final = 2.0
+DISTRIBUTE: Final = ("mirrored", "multi-worker")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--allow-unsigned", action="store_true", help="accept a bundle for --init that nobody trusted has signed")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out after its last complete epoch")
+    parser.add_argument(
+        "--distribute",
+        choices=DISTRIBUTE,
+        help="share each batch out: mirrored: over all GPUs here (or CPU devices); multi-worker: over the machines that TF_CONFIG names, each of "
+        "which runs this command (default: one device)",
+    )
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,9 +145,11 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False)
     if arguments.init and arguments.preset != "finetune":
         raise ConfigError(f"--init is for preset finetune: leave it out with --preset {arguments.preset}")
-    request, homes = asked_for(arguments)
-    fit = fitter(request, homes)
-    with stoppable(console) as stop_asked:
+    if arguments.distribute and arguments.preset == "finetune":
+        raise ConfigError("--distribute is for presets base and seed: fine-tuning on one house is done in minutes")
+    asked, homes = asked_for(arguments)
+    fit = fitter(asked, homes)
+    with stoppable(console) as stop_asked, _placed(asked, arguments.distribute) as request:
         record = fit(request, console=console, stop_asked=stop_asked)
     for line in (*verdict_on(record, homes), f"run: {arguments.out}"):
         console.print(line, soft_wrap=True)
@@ -156,6 +167,28 @@ def fitter(request: FitRequest, homes: HomesRequest | None) -> Callable[..., dic
     if request.preset == "finetune":
         return fine_tune
     return fit if homes is None else partial(fit_homes, homes=homes)
+
+
+@contextmanager
+def _placed(request: FitRequest, kind: str | None) -> Iterator[FitRequest]:
+    """The request on the devices that `--distribute` names; on a machine that only helps, in a folder that is thrown away.
+
+    Raises:
+        ConfigError: there are no such devices.
+    """
+    from trainer.devices import device_for, is_chief
+    from trainer.run_folder import CHECKPOINT
+    from trainer.untracked import OFF
+
+    device = device_for(kind, clip_norm=request.hyper.clip_norm, mixed_precision=request.hyper.mixed_precision)
+    if is_chief(kind):
+        yield replace(request, device=device)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        if request.resume:
+            shutil.copytree(request.out / CHECKPOINT, out / CHECKPOINT)
+        yield replace(request, device=device, out=out, tracking_uri=OFF)
 
 
 def asked_for(arguments: argparse.Namespace) -> tuple[FitRequest, HomesRequest | None]:

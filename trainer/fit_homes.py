@@ -135,10 +135,11 @@ def train_model(
 ) -> TrainedHomes:
     """The network, trained. `display` makes another one than `TrackedDisplay`; what it raises after an epoch ends the training."""
     keras.utils.set_random_seed(request.seed)
-    network = build_base(material.plan, request.hyper)
+    with request.device.scope():
+        network = build_base(material.plan, request.hyper)
     stopping = _windows(material, request.seed, "stopping", console)
     training = _windows(material, request.seed, "train", console)
-    task = Task(network, training, stopping, request.hyper, request.seed, keep_untrained=True)
+    task = Task(network, training, stopping, request.hyper, request.seed, keep_untrained=True, device=request.device)
     with (display or TrackedDisplay)(
         console, epochs=request.hyper.epochs * request.hyper.members, windows=len(training), tracked=tracked
     ) as reporter:
@@ -271,8 +272,8 @@ def _many(material: HomesMaterial, forms: Sequence[Form], name: str, console: Co
 
 
 def _float32(request: FitRequest, material: HomesMaterial, network: Network) -> keras.Model:
-    """The trained model without 16-bit layers."""
-    if not request.hyper.mixed_precision:
+    """The trained model without 16-bit layers, on one device."""
+    if not (request.hyper.mixed_precision or request.device.is_shared):
         return network.model
     plain = build_base(material.plan, replace(request.hyper, mixed_precision=False)).model
     plain.set_weights(network.model.get_weights())

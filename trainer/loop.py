@@ -18,6 +18,7 @@ import numpy as np
 from edge_agent.contract.errors import TrainingError
 from trainer.batches import Source, batches, n_batches, shuffled
 from trainer.blame import Inquest
+from trainer.devices import Device, OneDevice
 from trainer.model import Network
 from trainer.presets import HyperParameters
 from trainer.windows import Ints
@@ -92,6 +93,7 @@ class Task:
     seed: int
     keep_untrained: bool
     """Whether the untrained network is a candidate (it is the climatology, and should stay when nothing beats it)."""
+    device: Device = field(default_factory=OneDevice)
 
 
 def train(task: Task, *, checkpoint: Path, display: Display, stop_asked: Callable[[], bool], resume: bool = False) -> Progress:
@@ -126,7 +128,8 @@ def train(task: Task, *, checkpoint: Path, display: Display, stop_asked: Callabl
             for other in untrained:
                 other.core.set_weights(members[0].core.get_weights())
             break
-    task.network.core.compile(loss=task.network.loss)
+    with task.device.scope():
+        task.network.core.compile(loss=task.network.loss)
     best = min(joined.history, key=lambda row: row.validation_loss)
     weights = task.network.core.get_weights()
     joined.best_epoch, joined.best_loss, joined.best_weights = best.epoch, _validate(task, weights, best.epoch), weights
@@ -155,8 +158,9 @@ def _train_one(task: Task, checkpoint: Path, display: Display, stop_asked: Calla
     """As `train`, of one network."""
     core = task.network.core
     # "auto" is off for TensorFlow on a CPU, and on for JAX, which crawls without
-    core.compile(optimizer=_optimizer(task), loss=task.network.loss, jit_compile=True if task.hyper.jit else "auto")
-    core.optimizer.build(core.trainable_variables)
+    with task.device.scope():
+        core.compile(optimizer=_optimizer(task), loss=task.network.loss, jit_compile=True if task.hyper.jit else "auto")
+        core.optimizer.build(core.trainable_variables)
     progress = _restore(core, checkpoint) if resume and checkpoint.exists() else Progress()
     if task.keep_untrained and not progress.history:
         untrained = Epoch(0, math.nan, _validate(task, core.get_weights(), 0), float(core.optimizer.learning_rate), 0.0, 0.0)
@@ -187,7 +191,7 @@ def _train_epoch(task: Task, epoch: int, display: Display, stop_asked: Callable[
         if stop_asked():
             return None
         weight = task.network.weight and task.network.weight(inputs)
-        loss = float(core.train_on_batch(inputs, actual, sample_weight=weight, return_dict=True)["loss"])
+        loss = task.device.train(core, inputs, actual, weight)
         if not math.isfinite(loss):
             core.set_weights(before)
             raise _no_number(loss, task, task.windows, order, number=number, when=f"epoch {epoch}")
@@ -209,7 +213,7 @@ def _validate(task: Task, before: list[np.ndarray[Any, Any]], epoch: int) -> flo
     data = batches(task.stopping, batch_size=task.hyper.batch_size, relative=task.network.relative)
     total, n = 0.0, 0
     for number, (inputs, actual) in enumerate(data):
-        loss = float(task.network.core.test_on_batch(inputs, actual, return_dict=True)["loss"])
+        loss = task.device.test(task.network.core, inputs, actual)
         if not math.isfinite(loss):
             task.network.core.set_weights(before)
             raise _no_number(loss, task, task.stopping, np.arange(len(task.stopping)), number=number, when=f"the validation of epoch {epoch}")

@@ -25,7 +25,7 @@ from trainer.windows import Windows
 
 SCHEMA_VERSION: Final = 1
 MODEL, RECORD, SAMPLES, HISTORY, HOUSE = "model.keras", "run.json", "samples.npz", "history.csv", "house.toml"
-CHECKPOINT: Final = "checkpoint"
+CHECKPOINT, STARTED = "checkpoint", "started.json"
 N_SAMPLES: Final = 64
 """Real windows left for the exporter: enough to judge an int8 graph by."""
 
@@ -100,7 +100,7 @@ class RunFolder:
 
     @property
     def _started(self) -> Path:
-        return self.path / CHECKPOINT / "started.json"
+        return self.path / CHECKPOINT / STARTED
 
     def _check_same(self, started: dict[str, Any]) -> None:
         if not self.is_started:

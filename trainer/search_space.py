@@ -11,8 +11,11 @@ from trainer.presets import HyperParameters
 
 LOG_FROM: Final = 10.0
 """A range whose end is this many times its start is searched by orders of magnitude."""
-YARDSTICK: Final = ("mean_weight", "l2", "stride_s", "min_delta")
-"""Decide what the validation loss counts, over which windows: a search would choose what makes it small, not what makes forecasts good."""
+YARDSTICK: Final = ("mean_weight", "total_weight", "l2", "stride_s", "min_delta", "members")
+"""Decide what the validation loss counts, over which windows: a search would choose what makes it small, not what makes forecasts good.
+
+Members are trained once the others are chosen: more are always better, and take as many times longer.
+"""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def _parse(word: str) -> tuple[str, Range | Choice]:
         raise ConfigError(f"--search {word!r}: {closest(name, kinds)}")
     if name in YARDSTICK:
         flag = f"--{name.replace('_', '-')}"
-        raise ConfigError(f"--search {word!r}: trials are compared by a loss that {name} decides, so it cannot be searched; give {flag}")
+        raise ConfigError(f"--search {word!r}: {name} decides how trials compare, so it cannot be searched; give {flag}")
     try:
         part = _part(kinds[name], text)
     except ValueError:

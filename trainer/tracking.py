@@ -168,8 +168,12 @@ def mlflow_at(uri: str) -> Any:
 
 def tracking_uri(start: RunStart) -> str:
     """Where the run is tracked."""
-    beside = f"sqlite:///{(start.folder.resolve().parent / STORE).as_posix()}"
-    return start.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or beside
+    return store_address(start.tracking_uri, beside=start.folder)
+
+
+def store_address(wanted: str | None, *, beside: Path) -> str:
+    """The store that is wanted, else the environment's, else a SQLite file beside the folder."""
+    return wanted or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(beside.resolve().parent / STORE).as_posix()}"
 
 
 def _check_reachable(uri: str) -> None:
@@ -205,7 +209,7 @@ def _open(mlflow: Any, uri: str, start: RunStart, *, nested: bool) -> str:
     """Start or reopen the run, and log what is known of it; returns its id."""
     before = _trace(start.folder) if start.resume else {}
     known = before.get("run_id") if before.get("tracking_uri") == uri else None
-    arguments = {"run_id": known} if known else {"experiment_id": _experiment(mlflow, uri, start.experiment), "run_name": start.name}
+    arguments = {"run_id": known} if known else {"experiment_id": experiment_id(mlflow, uri, start.experiment), "run_name": start.name}
     run = mlflow.start_run(**arguments, nested=nested)
     parameters = {name: _text(value) for name, value in flat(start.parameters, ".").items()}
     mlflow.log_params({name: value for name, value in parameters.items() if name not in run.data.params})
@@ -216,7 +220,7 @@ def _open(mlflow: Any, uri: str, start: RunStart, *, nested: bool) -> str:
     return str(run.info.run_id)
 
 
-def _experiment(mlflow: Any, uri: str, name: str) -> str:
+def experiment_id(mlflow: Any, uri: str, name: str) -> str:
     """Id of the experiment, made when there is none; beside a SQLite file its artefacts lie in a folder of their own."""
     found = mlflow.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage != "active":

@@ -25,10 +25,11 @@ from trainer.fit import FitRequest, TrackedDisplay
 from trainer.gallery import save_pictures
 from trainer.homes import HomesRequest
 from trainer.loop import Epoch
-from trainer.run_folder import CHECKPOINT, RECORD, RunFolder, write_json
+from trainer.presets import HyperParameters
+from trainer.run_folder import CHECKPOINT, RECORD, STARTED, RunFolder, write_json
 from trainer.search_space import Space
 from trainer.study import Running, Study, Trial, TrialPrunedError, TrialStoppedError
-from trainer.tracking import TRACE, RunStart, TrackedRun, track, tracking_uri
+from trainer.tracking import TRACE, RunStart, TrackedRun, store_address, track
 from trainer.untracked import OFF, UntrackedRun
 
 STUDY: Final = "study"
@@ -182,9 +183,9 @@ class Search:
         return min(row.validation_loss for row in progress.history if row.epoch)
 
     def _request(self, folder: str, values: Mapping[str, Any]) -> FitRequest:
-        """What `fit` would be asked for with these values; it goes on where the folder holds a checkpoint."""
+        """What `fit` would be asked for with these values, of one network; it goes on where the folder holds a checkpoint."""
         out = self.request.folder / folder
-        hyper = replace(self.request.fit.hyper, **values)
+        hyper = replace(self.request.fit.hyper, **values, members=1)
         return replace(self.request.fit, out=out, hyper=hyper, resume=RunFolder(out).is_started)
 
     def finish(self, best: Trial) -> dict[str, Any]:
@@ -193,8 +194,14 @@ class Search:
         record = _finished_record(out)
         if record is not None and record["hyper_parameters"] == wanted.to_dict():
             return record
-        request = replace(self._request(best.folder, best.values), out=out)
-        _seat(self.request.folder / best.folder, out)
+        trial = self._request(best.folder, best.values)
+        request = replace(trial, out=out, hyper=wanted, resume=True)
+        if wanted.members == 1 and trial.resume:
+            _clear(out)
+            _seat(trial.out, out)
+        elif not _is_started_with(out, wanted):  # more networks than the trial's, or a trial of another machine
+            _clear(out)
+            request = replace(request, resume=False)
         finish: Any = fit.fit if self.request.homes is None else partial(fit_homes.fit_homes, homes=self.request.homes)
         keras.backend.clear_session()
         return dict(finish(request, console=self.console, stop_asked=self.stop_asked, material=self.material))
@@ -222,8 +229,7 @@ def _require_free(request: TuneRequest) -> None:
 
 def _tracking_uri(request: TuneRequest) -> str:
     """One store for the search and its trials, whose folders lie deeper: beside the search's own."""
-    start = RunStart(folder=request.fit.out, experiment="", name="", parameters={}, tags={}, tracking_uri=request.fit.tracking_uri)
-    return OFF if request.fit.tracking_uri == OFF else tracking_uri(start)
+    return store_address(request.fit.tracking_uri, beside=request.fit.out)
 
 
 def _finished_record(out: Path) -> dict[str, Any] | None:
@@ -234,16 +240,24 @@ def _finished_record(out: Path) -> dict[str, Any] | None:
     return record if record["status"] == "finished" else None
 
 
-def _seat(trial: Path, out: Path) -> None:
-    """Make `out` the best trial's run, trained and not yet finished: its checkpoint, and the name of its MLflow run.
+def _is_started_with(out: Path, hyper: HyperParameters) -> bool:
+    try:
+        started = json.loads((out / CHECKPOINT / STARTED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(started["hyper_parameters"] == hyper.to_dict())
 
-    A trial of another machine has no checkpoint here: then its values are trained again.
-    """
+
+def _clear(out: Path) -> None:
+    """Make the folder one that no run was started in."""
     (out / RECORD).unlink(missing_ok=True)
     shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
     (out / TRACE).unlink(missing_ok=True)
-    if (trial / CHECKPOINT).is_dir():
-        shutil.copytree(trial / CHECKPOINT, out / CHECKPOINT)
+
+
+def _seat(trial: Path, out: Path) -> None:
+    """Make `out` the best trial's run, trained and not yet finished: its checkpoint, and the name of its MLflow run."""
+    shutil.copytree(trial / CHECKPOINT, out / CHECKPOINT)
     if (trial / TRACE).exists():
         shutil.copy(trial / TRACE, out / TRACE)
 

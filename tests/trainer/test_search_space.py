@@ -47,6 +47,7 @@ def test_ranges_and_values_are_read_from_words():
         ("schedule=cosine,sine", "--schedule 'sine'"),
         ("mean_weight=0:1", "cannot be searched; give --mean-weight"),
         ("l2=0,0.1", "cannot be searched; give --l2"),
+        ("members=1,3", "cannot be searched; give --members"),
         ("stride_s=600,1800", "cannot be searched; give --stride-s"),
     ],
 )
