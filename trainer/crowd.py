@@ -57,9 +57,9 @@ class Spread:
 
     quartiles: tuple[float, ...]
     """In the order of QUARTILES."""
-    worst: str
-    """Name of that home; empty when the figure is known of none."""
-    best: str
+    worst_home: str
+    """Its name; empty when the figure is known of none."""
+    best_home: str
     n_homes: int
     """Homes of which the figure is known."""
     n_positive: int

@@ -86,5 +86,5 @@ def spread_table(pool: Pool) -> Table:
     for place, name in enumerate(QUARTILES):
         table.add_row(name, *(percent(spread.quartiles[place]) for spread in spreads.values()))
     table.add_row("homes with a gain", *(f"{spread.n_positive} of {spread.n_homes}" for spread in spreads.values()))
-    table.add_row("worst home", *(spread.worst for spread in spreads.values()))
+    table.add_row("worst home", *(spread.worst_home for spread in spreads.values()))
     return table

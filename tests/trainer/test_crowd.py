@@ -77,8 +77,8 @@ def test_units_steps_and_models_are_not_mixed(noise):
 def test_spread_names_the_ends_and_leaves_out_the_unknown():
     found = spread({"a": -0.2, "b": 0.1, "c": 0.3, "d": 0.5, "e": 0.6, "f": float("nan")})
     assert found.quartiles == pytest.approx((-0.2, 0.1, 0.3, 0.5, 0.6))
-    assert (found.worst, found.best, found.n_homes, found.n_positive) == ("a", "e", 5, 4)
-    assert spread({"f": float("nan")}).worst == ""
+    assert (found.worst_home, found.best_home, found.n_homes, found.n_positive) == ("a", "e", 5, 4)
+    assert spread({"f": float("nan")}).worst_home == ""
 
 
 def test_a_pool_as_json_says_how_homes_differ(noise):
@@ -86,5 +86,7 @@ def test_a_pool_as_json_says_how_homes_differ(noise):
     assert data["homes"] == ["h:it", "back:it"]
     assert data["unit"] == "share of each home's mean"
     assert set(data["spread"]) == {"CRPS skill", "day skill", "day skill over yesterday"}
-    assert data["spread"]["CRPS skill"]["median"] == 0.0  # the climatology beside itself
+    skill = data["spread"]["CRPS skill"]
+    assert skill["worst"] == skill["median"] == skill["best"] == 0.0  # the climatology beside itself
+    assert skill["worst_home"] == skill["best_home"] == "h:it"
     assert json.dumps(data)
