@@ -33,7 +33,7 @@ class IssuedForecast:
     step_s: int
     levels: tuple[float, ...]
     quantiles: npt.NDArray[np.float32]
-    """`(horizon, n_levels)`, canonical unit (energy: Wh per step)."""
+    """`(horizon, n_levels)`, canonical unit (energy: Wh per step), without the correction of `conformal`."""
     mean: npt.NDArray[np.float32]
     """`(horizon,)`."""
     grade: Grade

@@ -12,6 +12,7 @@ import numpy as np
 
 from edge_agent.clock import Clock, boottime
 from edge_agent.config import Settings
+from edge_agent.conformal import Bands
 from edge_agent.contract.errors import DataError
 from edge_agent.contract.forecast import Forecast
 from edge_agent.contract.localtime import iso_utc
@@ -95,6 +96,7 @@ class Service:
         self.keeper.in_memory = lambda: None if self.recent.end is None else self.recent.series()
         self.hearing = Hearing(house, settings, link=link, keeper=self.keeper, health=self.health)
         self.referee = Referee(house, lineup, self.keeper, self.health)
+        self.bands = Bands(house, self.keeper)
         self.notifier = Notifier()
         self.stop_requested = False
         self.crash: BaseException | None = None
@@ -320,8 +322,10 @@ class Service:
     # models
 
     def _follow_models(self) -> None:
-        """Let the scores decide once a day; then go on with the models that the store names, whoever changed it."""
+        """Learn and let the scores decide once a day; then go on with the models that the store names, whoever changed it."""
         end = self.recent.end
+        if end is not None:
+            self.bands.learn_daily(self.lineup.live, end)
         if end is not None and self.referee.judge_daily(end):
             self._tell_models()
         if not self.lineup.is_outdated or not self.keeper.save():  # what the new models read comes from the disk
@@ -354,13 +358,14 @@ class Service:
         target = forecaster.plan.target
         try:
             forecast = self._forecast(forecaster, origin)
-            hourly = self.publisher.forecast(forecast)
+            published = self.bands.corrected(forecaster, forecast)
+            hourly = self.publisher.forecast(published)
         except DataError as err:
             self.health.forecast_waits(target, str(err))
         except Exception as err:  # noqa: BLE001  a model that breaks must not silence the other targets
             self.health.fails(f"forecast {target}", err)
         else:
-            self.health.forecast_done(forecast)
+            self.health.forecast_done(published)
             # by the hour: 2 kB instead of 14 kB, 144 times a day
             hourly_too = StoredForecast(target, origin, forecast.issued_at, hourly)
             self.keeper.add_forecast(hourly_too, IssuedForecast.of(forecast, model=forecaster.model_id, role="live"))

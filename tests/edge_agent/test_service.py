@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime, time
@@ -396,6 +397,27 @@ def test_a_damaged_weather_forecast_is_counted_and_harms_nothing(agent, tmp_path
     assert service.link.on("health")[-1]["rejected"] == {"weather/home: not a JSON list or object": 1}
     assert len(service.link.origins()) == 2
     service.stop()
+
+
+def test_bands_are_corrected_as_published_not_as_stored_and_after_a_restart(agent):
+    dice, count = random.Random(2), 500_000
+    service, uses = agent(), []
+    for hour in range(24 * 12):
+        count += dice.randrange(50, 150) if hour < 24 * 8 else dice.randrange(0, 400)  # the habits change
+        uses.append(message("meter", START + 3600 * hour, energy=round(count / 1000, 3)))
+    feed(service, uses)
+    service.stop()
+    published = service.link.on("forecast/energy")[-1]["forecast"]
+    with service.history as history:
+        stored = issued_between(history, "energy", START, START + 3600 * 24 * 13)[-1].quantiles
+        assert history.state("correction energy")["looked_until"] == "2026-06-10"
+    width = sum(row["p90"] - row["p10"] for row in published)
+    assert width > 1.05 * float((stored[:, -1] - stored[:, 0]).sum())
+    again = agent()
+    again.link.incoming.append(Message("hearthcast/home/cmd/forecast", b"", retained=False, received_at=0.0))
+    feed(again, uses[-2:])
+    again._forecast_all(again.recent.end)
+    assert again.link.on("forecast/energy")[-1]["forecast"] == published
 
 
 # models over the air
