@@ -72,7 +72,7 @@ def report(options: Namespace) -> Iterator[str]:
 
     house, settings = _house_and_settings(options)
     with History(_existing(settings)) as history:
-        yield from report_lines(house, history, days=options.days)
+        yield from report_lines(house, history, days=options.days, price=settings.price, currency=settings.currency)
         yield from repair_lines(history, days=options.days)
 
 

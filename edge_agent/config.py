@@ -82,6 +82,9 @@ class Settings:
     replay_clock: bool = False
     """Take the time from the messages, so that recorded days can run at any speed."""
     log_level: str = "info"
+    price: float | None = None
+    """Of a kWh: what a wrong forecast costs is then told in money too."""
+    currency: str = "EUR"
     limits: HistoryLimits = HistoryLimits()
 
 
@@ -145,6 +148,8 @@ def _parse(reader: TableReader, folder: Path, environment: Mapping[str, str]) ->
         allow_unsigned=reader.flag("allow_unsigned", default=False),
         log_level=reader.choice("log_level", LOG_LEVELS, default="info"),
         forecast_at=_times(reader, "forecast_at"),
+        price=_price(reader),
+        currency=reader.text("currency", "EUR"),
         limits=_limits(reader.table("history")),
     )
     zigbee2mqtt = reader.table("zigbee2mqtt")
@@ -158,6 +163,13 @@ def _parse(reader: TableReader, folder: Path, environment: Mapping[str, str]) ->
     for table in (zigbee2mqtt, home_assistant, reader):
         table.done()
     return settings
+
+
+def _price(reader: TableReader) -> float | None:
+    price = reader.number("price", -1.0)
+    if price < 0 and price != -1.0:
+        raise reader.error("price", f"{price:g}: the price of a kWh is expected, such as 0.30")
+    return None if price < 0 else price
 
 
 def _limits(table: TableReader) -> HistoryLimits:

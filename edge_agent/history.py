@@ -58,7 +58,8 @@ CREATE TABLE revisions (time INTEGER NOT NULL, sensor INTEGER NOT NULL REFERENCE
 CREATE VIEW revisions_utc AS SELECT name, datetime(r.time, 'unixepoch') AS utc, was, value, unit FROM revisions AS r
   JOIN sensors ON r.sensor = id LEFT JOIN steps ON steps.sensor = id AND steps.time = r.time;
 """
-_SCHEMAS: Final = (_READINGS, _ISSUED, _WEATHER, _REVISIONS)
+_PUBLISHED: Final = "ALTER TABLE issued ADD COLUMN published BLOB;"
+_SCHEMAS: Final = (_READINGS, _ISSUED, _WEATHER, _REVISIONS, _PUBLISHED)
 """The first makes an empty file; each further one brings a file to the next version."""
 _REVISE: Final = """
 INSERT INTO steps VALUES (?, ?, ?, 0) ON CONFLICT (sensor, time) DO UPDATE SET value = excluded.value, imported = 0

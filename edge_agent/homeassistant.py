@@ -115,6 +115,7 @@ def _entities(house: HouseSpec, *, base: str, expire_after_s: int) -> dict[str, 
         name = target.replace("_", " ").capitalize()
         entities |= _tomorrow(target, name, measured, topic) if unit == "Wh" else _next_hour(target, name, measured, topic)
         entities |= _diagnostics(target, name, common, topic)
+        entities |= _scores(target, name, f"{base}/score/{target}", has_total=unit == "Wh")
     return {**entities, "problem": _problem(base)}
 
 
@@ -156,6 +157,22 @@ def _diagnostics(target: str, name: str, common: Payload, topic: str) -> dict[st
     }
     model = {"name": f"{name} model", "value_template": "{{ value_json.model.name }} {{ value_json.model.version }}"}
     return {f"{target}_{key}": {**common, **entity, "entity_category": "diagnostic"} for key, entity in (("grade", grade), ("model", model))}
+
+
+def _scores(target: str, name: str, topic: str, *, has_total: bool) -> dict[str, Payload]:
+    """How good the forecasts of the last 30 days were; unknown until the first day is scored."""
+
+    def score(label: str, field: str, unit: str, factor: float) -> Payload:
+        known = f"value_json.days_30 and value_json.days_30.get('{field}') is not none"
+        template = f"{{{{ ({factor:g} * value_json.days_30.{field}) | round(2) if {known} else None }}}}"
+        shown = {"unit_of_measurement": unit, "entity_category": "diagnostic"}
+        return {"platform": "sensor", "state_topic": topic, "name": f"{name} {label}", "value_template": template, **shown}
+
+    entities = {
+        f"{target}_skill": score("forecast, smaller error than the plain average by", "skill_climatology", "%", 100),
+        f"{target}_coverage": score("forecast, within the band", "coverage", "%", 100),
+    }
+    return entities | ({f"{target}_total_error": score("tomorrow, mean error", "day_total_error", "kWh", 1e-3)} if has_total else {})
 
 
 def _problem(base: str) -> Payload:

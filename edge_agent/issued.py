@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.contract.forecast import Forecast, Grade, Total
+from edge_agent.contract.forecast import PUBLISHED_LEVELS, Forecast, Grade, Total
 from edge_agent.history import History
 
 Role = Literal["live", "shadow"]
@@ -39,10 +39,12 @@ class IssuedForecast:
     grade: Grade
     total: Total | None
     """Tomorrow's, as published; None for targets that do not add up."""
+    published: npt.NDArray[np.float32] | None = None
+    """p10, median and p90 as published, `(horizon, 3)`; None for what is only compared."""
 
     @classmethod
-    def of(cls, forecast: Forecast, *, model: str, role: Role) -> IssuedForecast:
-        """What is stored of `forecast`."""
+    def of(cls, forecast: Forecast, *, model: str, role: Role, published: Forecast | None = None) -> IssuedForecast:
+        """What is stored of `forecast`, and of what was `published` of it."""
         return cls(
             target=forecast.target,
             model=model,
@@ -55,13 +57,14 @@ class IssuedForecast:
             mean=forecast.mean.astype(np.float32),
             grade=forecast.grade,
             total=forecast.totals.get("tomorrow"),
+            published=None if published is None else np.stack([published.at_level(level) for level in PUBLISHED_LEVELS], axis=1).astype(np.float32),
         )
 
 
 def add_issued(history: History, forecasts: Iterable[IssuedForecast]) -> None:
     """Store `forecasts`; one of the same target, origin, role and model is replaced. A power cut may take the last ones."""
     with history.transaction(synchronous="NORMAL") as db:
-        db.executemany("INSERT OR REPLACE INTO issued VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, forecasts))
+        db.executemany("INSERT OR REPLACE INTO issued VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, forecasts))
 
 
 def issued_between(history: History, target: str, start: int, end: int) -> list[IssuedForecast]:
@@ -85,6 +88,7 @@ def _row(forecast: IssuedForecast) -> tuple[Any, ...]:
         forecast.mean.astype("<f4").tobytes(),
         forecast.grade,
         None if total is None else json.dumps({**asdict(total), "date": total.date.isoformat()}),
+        None if forecast.published is None else forecast.published.astype("<f4").tobytes(),
     )
 
 
@@ -93,7 +97,9 @@ def _forecast(row: tuple[Any, ...]) -> IssuedForecast:
     levels = tuple(json.loads(values["levels"]))
     quantiles = np.frombuffer(values["quantiles"], "<f4").reshape(-1, len(levels))
     total = None if values["total"] is None else _total(json.loads(values["total"]))
-    return IssuedForecast(**{**values, "levels": levels, "quantiles": quantiles, "mean": np.frombuffer(values["mean"], "<f4"), "total": total})
+    mean, band = np.frombuffer(values["mean"], "<f4"), values["published"]
+    published = None if band is None else np.frombuffer(band, "<f4").reshape(-1, len(PUBLISHED_LEVELS))
+    return IssuedForecast(**{**values, "levels": levels, "quantiles": quantiles, "mean": mean, "total": total, "published": published})
 
 
 def _total(stored: dict[str, Any]) -> Total:

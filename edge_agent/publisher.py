@@ -60,6 +60,10 @@ class Publisher:
         self.link.publish(homeassistant.hourly_topic(topic), dump(homeassistant.hourly_payload(hourly)), retain=True, lifetime_s=self.lifetime_s)
         return hourly
 
+    def score(self, payload: dict[str, Any]) -> None:
+        """How good a target's forecasts were."""
+        self.link.publish(f"{self.base}/score/{payload['target']}", dump(payload), retain=True)
+
     def health(self, payload: dict[str, Any]) -> None:
         """How the agent is."""
         self.link.publish(f"{self.base}/health", dump(payload), retain=True)

@@ -12,10 +12,11 @@ from edge_agent.contract.errors import ServiceError
 from edge_agent.contract.localtime import DAY_S, day_bounds, local_date
 from edge_agent.contract.schema import HouseSpec, Target
 from edge_agent.history import History, StoredForecast
+from edge_agent.scoreboard import score_lines, stored_scores
 
 
-def report_lines(house: HouseSpec, history: History, *, days: int) -> Iterator[str]:
-    """A table a target: each day's last forecast from the evening before, beside what happened.
+def report_lines(house: HouseSpec, history: History, *, days: int, price: float | None = None, currency: str = "EUR") -> Iterator[str]:
+    """A table a target: each day's last forecast from the evening before, beside what happened; then how good they were.
 
     Raises:
         ServiceError: there is no closed step yet.
@@ -28,6 +29,7 @@ def report_lines(house: HouseSpec, history: History, *, days: int) -> Iterator[s
         yield f"{target.name} ({'kWh a day' if unit == 'Wh' else f'{unit}, mean of the day'})"
         found = list(_days(house, history, target, end=last + house.step_s, days=days))
         yield from found or ["  no forecast of these days is stored"]
+        yield from score_lines(stored_scores(history, target.name), unit=unit, price=price, currency=currency)
         yield ""
 
 

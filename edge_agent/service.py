@@ -33,6 +33,7 @@ from edge_agent.recent import RecentSteps
 from edge_agent.referee import Referee
 from edge_agent.resume import go_back, resume
 from edge_agent.schedule import is_due
+from edge_agent.scoreboard import Scoreboard, score_payload
 from edge_agent.steps import ClosedStep, StepBuilder
 from edge_agent.systemd import Notifier
 from edge_agent.timing import Timing
@@ -96,7 +97,7 @@ class Service:
         self.keeper.in_memory = lambda: None if self.recent.end is None else self.recent.series()
         self.hearing = Hearing(house, settings, link=link, keeper=self.keeper, health=self.health)
         self.referee = Referee(house, lineup, self.keeper, self.health)
-        self.bands = Bands(house, self.keeper)
+        self.bands, self.scoreboard = Bands(house, self.keeper), Scoreboard(house, self.keeper)
         self.notifier = Notifier()
         self.stop_requested = False
         self.crash: BaseException | None = None
@@ -129,6 +130,8 @@ class Service:
         announced_before = self.keeper.read(lambda history: history.state(ANNOUNCED), None) or []
         self.keeper.save_state(ANNOUNCED, self.publisher.announce(announced_before=announced_before))
         self._tell_models()
+        self.scoreboard.restore()
+        self._tell_scores()
         self.link.start()
         self.link.attempted.wait(FIRST_CONNECT_S)
         log.info("ready: %s", ", ".join(f"{f.plan.target} by {' '.join(f.identity.values())}" for f in self.lineup.live))
@@ -326,6 +329,8 @@ class Service:
         end = self.recent.end
         if end is not None:
             self.bands.learn_daily(self.lineup.live, end)
+            if self.scoreboard.score_daily(end):
+                self._tell_scores()
         if end is not None and self.referee.judge_daily(end):
             self._tell_models()
         if not self.lineup.is_outdated or not self.keeper.save():  # what the new models read comes from the disk
@@ -341,6 +346,10 @@ class Service:
     def _tell_models(self) -> None:
         self.health.notices["models"] = self.lineup.problems
         self.publisher.models(self.lineup.places, self.referee.comparisons)
+
+    def _tell_scores(self) -> None:
+        for target, scores in self.scoreboard.scores.items():
+            self.publisher.score(score_payload(self.house, target, scores, price=self.settings.price, currency=self.settings.currency))
 
     # out
 
@@ -368,7 +377,7 @@ class Service:
             self.health.forecast_done(published)
             # by the hour: 2 kB instead of 14 kB, 144 times a day
             hourly_too = StoredForecast(target, origin, forecast.issued_at, hourly)
-            self.keeper.add_forecast(hourly_too, IssuedForecast.of(forecast, model=forecaster.model_id, role="live"))
+            self.keeper.add_forecast(hourly_too, IssuedForecast.of(forecast, model=forecaster.model_id, role="live", published=published))
 
     def _forecast_shadow(self, forecaster: Forecaster, origin: int) -> None:
         what = f"shadow forecast {forecaster.plan.target}"

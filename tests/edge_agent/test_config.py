@@ -52,6 +52,14 @@ def test_paths_are_meant_against_the_files_folder(tmp_path):
     assert (settings.broker.ca_file, settings.broker.tls, settings.broker.port) == (tmp_path / "ca.pem", True, 8883)
 
 
+def test_a_price_tells_errors_in_money(tmp_path):
+    settings = read(tmp_path, 'price = 0.3\ncurrency = "CHF"\n')
+    assert (settings.price, settings.currency) == (0.3, "CHF")
+    assert read(tmp_path, "").price is None
+    with pytest.raises(ConfigError, match="key 'price': -2: the price of a kWh is expected"):
+        read(tmp_path, "price = -2\n")
+
+
 def test_flags_override_the_file(tmp_path):
     flags = {"broker": "broker.local:1884", "log_level": "debug", "state_dir": None}
     settings = read(tmp_path, 'log_level = "error"\nstate_dir = "/srv/state"\n[mqtt]\nhost = "other"\nusername = "me"\n', flags)

@@ -1,6 +1,7 @@
 """Issued forecasts come back as they went in."""
 
 import sqlite3
+from dataclasses import replace
 from datetime import date
 from zoneinfo import ZoneInfo
 
@@ -8,9 +9,8 @@ import numpy as np
 import pytest
 
 from edge_agent.contract.forecast import Forecast, Total
-from edge_agent.history import _READINGS, APPLICATION_ID, KEEP_ISSUED_S, History
+from edge_agent.history import _READINGS, APPLICATION_ID, History
 from edge_agent.issued import IssuedForecast, add_issued, issued_between
-from edge_agent.steps import ClosedStep
 
 T = 1_772_359_200
 LEVELS = (0.1, 0.5, 0.9)
@@ -37,7 +37,13 @@ def test_what_was_issued_is_read_back(history):
     assert (live.levels, live.grade, live.total) == (LEVELS, "full", total)
     np.testing.assert_array_equal(live.quantiles, np.float32([[1.0, 2.0, 3.0], [0.1, 0.2, 1e6]]))
     np.testing.assert_array_equal(shadow.mean, np.float32([4.0, 0.4]))
-    assert (shadow.model, shadow.role, shadow.total) == ("cd34", "shadow", None)
+    assert (shadow.model, shadow.role, shadow.total, shadow.published) == ("cd34", "shadow", None, None)
+
+
+def test_what_was_published_of_it_is_read_back(history):
+    band = np.float32([[0.5, 2.0, 4.0], [0.05, 0.2, 2e6]])
+    add_issued(history, [replace(issued(T), published=band)])
+    np.testing.assert_array_equal(issued_between(history, "energy", T, T + 1)[0].published, band)
 
 
 def test_a_window_holds_its_start_and_not_its_end(history):
@@ -51,13 +57,6 @@ def test_a_forecast_issued_again_replaces_the_first(history):
     add_issued(history, [issued(T, factor=3.0)])
     (found,) = issued_between(history, "energy", T, T + 1)
     assert found.mean[0] == 6.0
-
-
-def test_old_ones_are_forgotten(history):
-    history.close_steps([ClosedStep(T, {"meter": 1.0}, ())], {})
-    add_issued(history, [issued(T - KEEP_ISSUED_S - 3600), issued(T - KEEP_ISSUED_S)])
-    history.prune(1e9, 1e9)
-    assert [f.origin for f in issued_between(history, "energy", 0, T)] == [T - KEEP_ISSUED_S]
 
 
 def test_a_history_of_an_older_agent_gets_the_table(tmp_path):

@@ -420,6 +420,17 @@ def test_bands_are_corrected_as_published_not_as_stored_and_after_a_restart(agen
     assert again.link.on("forecast/energy")[-1]["forecast"] == published
 
 
+def test_scores_are_published_when_their_day_has_passed_and_again_after_a_restart(agent):
+    service = agent()
+    assert service.link.on("score/energy")[-1]["days_7"] is None
+    feed(service, hours(0, 24 * 4 + 2))  # three days and those after them have passed; half of the first has a yesterday
+    score = service.link.on("score/energy")[-1]
+    assert (score["last_day"], score["days_7"]["days"], score["days_7"]["mae"], score["days_7"]["coverage"]) == ("2026-06-03", 3, 0.0, 1.0)
+    assert service.link.on("score/warmth")[-1]["unit"] == "degC"
+    service.stop()
+    assert agent().link.on("score/energy") == [score]
+
+
 # models over the air
 
 
