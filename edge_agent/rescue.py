@@ -199,6 +199,9 @@ class _Pieces:
         elif self.table == "steps":
             for sensor in self.sensors:
                 yield from self._along("time", f"sensor = {sensor} AND ")
+            # a damaged number of a sensor or a time ends a search for it, but not a walk through all rows, from either end
+            for order in ("", " DESC"):
+                yield from self._one_by_one(f"ORDER BY sensor{order}, time{order}")
         else:
             yield from self._along(self.key, "")
 

@@ -152,6 +152,19 @@ def test_examining_finds_what_reading_has_not_met_yet(path):
     assert examine(path) is not None
 
 
+@pytest.mark.parametrize("high", [0x79, 0x59])
+def test_a_damaged_key_does_not_hide_the_rows_behind_it(path, high):
+    content = bytearray(path.read_bytes())
+    at = content.index((T + 20 * STEP).to_bytes(4, "big"), 2 * PAGE)  # of the first sensor; its other 379 steps lie behind
+    content[at] = high
+    path.write_bytes(content)
+    assert examine(path) == "steps are out of order"
+    history = History(path)
+    history.rescue(T)
+    assert np.isnan(everything(history)[0]).sum() <= 2
+    history.close()
+
+
 @pytest.mark.parametrize("text", ["{", "[1, 2"])
 def test_state_that_is_no_json_is_damage(path, text):
     with History(path) as history:
