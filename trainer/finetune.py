@@ -105,6 +105,9 @@ def _read(request: FitRequest, start: StartModel, console: Console) -> HouseMate
     series = table.series
     span = f"{iso_utc(series.start)} to {iso_utc(series.end)}, {len(series):,} steps"
     console.print(f"{house.site}: {span}; target {target.name} ({plan.unit}); start {start.name} {start.version}".rstrip(), soft_wrap=True)
+    if start.seen_until(house.site) > series.start:
+        known = iso_utc(start.seen_until(house.site))
+        console.print(f"note: the start has looked at {house.site} until {known}: held-out days before that flatter it", soft_wrap=True)
     weather = training_weather(plan, series, seed=request.seed)
     builder = FeatureBuilder(plan, series, target=target.sensor, zone=house.zone, weather=weather)
     before, test = tuning_spans(series, plan, target.sensor, stride_s=request.hyper.stride_s)

@@ -53,6 +53,10 @@ class StartModel:
             raise ConfigError(f"--init: model {self.name!r} forecasts {self.plan.role}, target {target!r} of {house.site!r} is {role}: give another")
         return replace(self.plan.at_step(house.step_s), target=target)
 
+    def seen_until(self, site: str) -> int:
+        """Unix s up to which it has looked at a house; 0 when it never has."""
+        return max((end for name, end in self.looked_at_until.items() if name.partition(":")[0] == site), default=0)
+
     def facts(self) -> dict[str, str]:
         """Which model it was, JSON values."""
         return {"name": self.name, "version": self.version}

@@ -100,7 +100,9 @@ def test_tuning_that_changes_nothing_keeps_the_base(base, small_run, tmp_path, c
     assert found["scores"]["test"]["model"] == found["scores"]["test"]["base"]
     for ours, theirs in zip(weights(tmp_path / "run"), weights(base), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert "kept: base" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "kept: base" in said
+    assert "has looked at small until 2026-03-" in said
     assert len(read_run(tmp_path / "run").samples[0].origins)
     one_mlflow_run(uri, found)
     assert (tmp_path / "run" / "pictures" / "tuning.png").is_file()
