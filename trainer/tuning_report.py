@@ -18,7 +18,7 @@ def report(record: Mapping[str, Any]) -> list[RenderableType]:
     tuning = record["training"]["fine_tuning"]
     lines: list[RenderableType] = [f"[bold]kept: {tuning['kept']}[/]{_how(tuning['choice'])}", tuning["reason"]]
     if "test" not in record["scores"]:
-        return [*lines, "no test span: too little data to hold a fifth of it out"]
+        return [*lines, "not scored: no day of the test span, the last fifth, is known"]
     return [*lines, _score_table(record), *_beside_base(record)]
 
 
