@@ -71,12 +71,12 @@ def fine_tune(request: FitRequest, *, console: Console, stop_asked: Callable[[],
             it is finished and only the last uploads to MLflow failed.
     """
     started = time.perf_counter()
+    keras.utils.set_random_seed(request.seed)  # before the model is loaded: its dropouts draw their seeds then
     start = read_start(request.init, allow_unsigned=request.allow_unsigned)
     material = _read(request, start, console)
     folder = RunFolder(request.out)
     folder.start(_started(request, start, material), resume=request.resume)
     with _tracking(request, start, material) as tracked:
-        keras.utils.set_random_seed(request.seed)
         windows = _windows(material, material.before, "history", console)
         tuner = Tuner(network_of(start, mean_weight=request.hyper.mean_weight), request.hyper, seed=request.seed, stop_asked=stop_asked)
         decision = _decide(request, start, tuner, windows, console, tracked)
