@@ -17,7 +17,7 @@ from benchmarks.accuracy.cases import DEGRADED, FEW_STEPS, FEWEST, SOME, Case, t
 from benchmarks.accuracy.houses import CLIMATE, ENERGY, HOMES, LONDON, ROOT, SCEAUX
 from benchmarks.accuracy.material import Prepared, prepare
 from benchmarks.accuracy.peers import Peer
-from benchmarks.accuracy.rows import FINE_TUNED, ZERO_SHOT, Bundles, methods_of, read_rows, replaced
+from benchmarks.accuracy.rows import FINE_TUNED, ZERO_SHOT, Bundles, Rows, methods_of, read_rows, replaced
 from benchmarks.accuracy.scoring import Row
 from benchmarks.accuracy.store import Method, Result, Store
 from benchmarks.accuracy.suite import peers
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         work = _work(options, prepared, own)
         _name_unused(work, own, console)
         rows, failed = _rows(work, Store(options.build / "forecasts"), options, console)
-        report.write(options.out, prepared, rows)
+        report.write(options.out, prepared, rows, absent=_absent(work, rows, read_rows(options.rows)))
     except HearthcastError as err:
         console.print(f"error: {err}", style="red")
         return err.exit_code
@@ -162,6 +162,20 @@ def _rows(work: list[Work], store: Store, options: argparse.Namespace, console: 
             if result is not None:
                 rows.append(Row(task.case, method, result))
     return rows, failed
+
+
+def _absent(work: Sequence[Work], rows: Sequence[Row], described: Rows) -> list[str]:
+    """Rows of whole cases that are wanted and not there, with the homes they lack: a table must not hide what it left out."""
+    there = {(row.method.label, row.case.home) for row in rows}
+    wanted = [(method.label, task.case.home) for task in work if task.case.variant == "full" for method in task.methods]
+    homes = {task.case.home for task in work}
+    # a recipe that has not been trained has no method yet
+    wanted += [(recipe.label, home) for recipe in described.recipes for home in recipe.homes if home in homes]
+    lacking: dict[str, list[str]] = {}
+    for label, home in dict.fromkeys(wanted):
+        if (label, home) not in there:
+            lacking.setdefault(label, []).append(home)
+    return [f"{label} ({', '.join(names)})" for label, names in lacking.items()]
 
 
 def _result(method: Method, case: Case, store: Store, options: argparse.Namespace, console: Console) -> Result | None:

@@ -61,14 +61,16 @@ decided anything about Hearthcast.
 """
 
 
-def write(out: Path, prepared: dict[str, Prepared], rows: Sequence[Row]) -> None:
-    """Write `out`, `accuracy.png` and `accuracy.json` beside it."""
+def write(out: Path, prepared: dict[str, Prepared], rows: Sequence[Row], *, absent: Sequence[str] = ()) -> None:
+    """Write `out`, `accuracy.png` and `accuracy.json` beside it; `absent` names the rows that were not computed."""
     tables = Tables(rows)
     sections = [*(home_section(home.name, tables) for home in ENERGY), few_section(tables), *(room_section(home.name, tables) for home in CLIMATE)]
     sections += [less_section(tables), run_section(tables), data_section(prepared)]
     claims = [*energy_claims(tables), *room_claims(tables), *silence_claims(tables)]
     n_seeds = max((row.method.seed or 0 for row in rows), default=0) + 1
     text = HEAD.format(date=datetime.now(UTC).date(), machine=machine_text(), seeds=f"{n_seeds} seeds" if n_seeds > 1 else "the seeds")
+    if absent:
+        text += f"**Not run yet**, so not in the tables: {'; '.join(absent)}.\n\n"
     if claims:
         text += "## Wanted\n\n" + claims_markdown([Section("", "", [], [], claims)]) + "\n"
     out.parent.mkdir(parents=True, exist_ok=True)
