@@ -6,6 +6,7 @@ import hashlib
 import json
 import resource
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -97,8 +98,9 @@ def _cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in spent)
 
 
+@cache
 def hash_of(*paths: Path) -> str:
-    """sha256 over the contents of files, and of all files in folders."""
+    """sha256 over the contents of files, and of all files in folders, as they were when first asked for, as code is that runs."""
     digest = hashlib.sha256()
     for path in paths:
         for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
