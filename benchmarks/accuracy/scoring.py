@@ -14,12 +14,13 @@ from benchmarks.accuracy.store import Method, Result
 from benchmarks.accuracy.yardsticks import CLIMATOLOGY, YESTERDAY
 from trainer.scores import Predictions, pinball_losses, score, where_all_known
 
+Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 FIGURES: Final = ("mae", "rmse", "crps", "coverage", "total_mae", "crps_skill", "total_skill", "total_skill_yesterday", "mae_skill")
 
-BLOCK_ORIGINS: Final = 72
-"""Three days of hourly origins."""
+BLOCK_S: Final = 3 * 86_400
+"""Origins of three days are drawn together."""
 DRAWS: Final = 2000
 CHANCE: Final = 0.05
 
@@ -59,6 +60,8 @@ class Scored:
     """By name of FIGURES; skills are shares."""
     seconds: float
     """Training and forecasting, mean over the seeds."""
+    origins: Ints
+    """Unix s, `(n_origins,)`."""
     losses: Floats
     """CRPS of each origin, mean over the seeds, `(n_origins,)`; NaN where nothing is known."""
 
@@ -96,7 +99,7 @@ def _one(label: str, rows: list[Row], yardsticks: dict[str, Predictions]) -> Sco
         spreads[name] = Spread(float(values.mean()), float(values.min()), float(values.max()), len(values))
     method, seconds = rows[0].method, float(np.mean([row.result.cpu_s for row in rows]))
     losses = np.mean([origin_losses(row.result.predictions) for row in rows], axis=0)
-    return Scored(label, method.kind, getattr(method, "note", ""), spreads, seconds, losses)
+    return Scored(label, method.kind, getattr(method, "note", ""), spreads, seconds, rows[0].case.origins, losses)
 
 
 def origin_losses(predictions: Predictions) -> Floats:
@@ -108,17 +111,19 @@ def origin_losses(predictions: Predictions) -> Floats:
     return np.where(counts > 0, losses.sum(axis=1) / np.maximum(counts, 1), np.nan)
 
 
-def is_sure(first: Floats, second: Floats) -> bool:
+def is_sure(first: Floats, second: Floats, origins: Ints) -> bool:
     """Whether it is more than chance that one of two methods has the lower CRPS, given each origin's `(n_origins,)`.
 
-    The origins are cut into stretches, which are drawn anew (block bootstrap: neighbouring origins share most of their day); sure is what 95 % of the
-    draws agree on.
+    The origins are cut into stretches of BLOCK_S, which are drawn anew (block bootstrap: neighbouring origins share most of their day); sure is what
+    95 % of the draws agree on.
     """
-    gap = (first - second)[np.isfinite(first) & np.isfinite(second)]
-    blocks = [block.sum() for block in np.array_split(gap, max(len(gap) // BLOCK_ORIGINS, 1)) if len(block)]
-    drawn = np.random.default_rng(0).choice(np.array(blocks), (DRAWS, len(blocks))).sum(axis=1)
-    share = float((drawn > 0).mean())
-    return len(blocks) > 1 and max(share, float((drawn < 0).mean())) >= 1 - CHANCE / 2
+    known = np.isfinite(first) & np.isfinite(second)
+    _, block = np.unique(origins[known] // BLOCK_S, return_inverse=True)
+    sums = np.bincount(block, weights=(first - second)[known])
+    if len(sums) < 2:
+        return False
+    drawn = np.random.default_rng(0).choice(sums, (DRAWS, len(sums))).sum(axis=1)
+    return max(float((drawn > 0).mean()), float((drawn < 0).mean())) >= 1 - CHANCE / 2
 
 
 def figures_of(predictions: Predictions, yardsticks: dict[str, Predictions]) -> dict[str, float]:

@@ -70,7 +70,7 @@ def _behind(row: Scored, ours: Sequence[Scored]) -> str:
 
 def _verdict(row: Scored, own: Scored) -> str:
     word = "yes" if row["crps"].mean > own["crps"].mean else "**no**"
-    return word if is_sure(row.losses, own.losses) else f"({word})"
+    return word if is_sure(row.losses, own.losses, row.origins) else f"({word})"
 
 
 def span_text(case: Case) -> str:

@@ -161,8 +161,9 @@ def test_losses_of_the_origins_average_to_the_score(case):
 
 def test_a_small_gap_is_chance_and_a_steady_one_is_not():
     dice = np.random.default_rng(3)
-    other = dice.normal(10, 1, 720)
-    assert is_sure(other + 0.5, other)
-    assert is_sure(other, other + 0.5)
-    assert not is_sure(other + dice.normal(0, 5, 720), other)
-    assert not is_sure(other + 0.5, np.full(720, np.nan))
+    other, hourly, sparse = dice.normal(10, 1, 720), np.arange(720) * 3600, np.arange(720) * 71 * 3600
+    assert is_sure(other + 0.5, other, hourly)
+    assert is_sure(other, other + 0.5, sparse)
+    assert not is_sure(other + dice.normal(0, 5, 720), other, hourly)
+    assert not is_sure(other + 0.5, other, hourly // 100)  # of one day alone nothing is sure
+    assert not is_sure(other + 0.5, np.full(720, np.nan), hourly)
