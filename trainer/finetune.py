@@ -20,17 +20,18 @@ from edge_agent.contract.localtime import DAY_S, iso_utc
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import HouseSpec, parse_house
 from trainer.baselines import CLIMATOLOGY, baseline_predictions
-from trainer.datasets import Table, read_table
+from trainer.datasets import Table
 from trainer.decision import BASE, Decision, decide
 from trainer.display import counting
 from trainer.evaluate import model_predictions, score_table
-from trainer.fit import BATCH, MODEL, FitRequest, house_text
+from trainer.fit import BATCH, MODEL, FitRequest, house_text, read_history
 from trainer.gallery import forecast_pictures, save_pictures, tuning_picture
 from trainer.gate import compare
 from trainer.loop import Epoch
 from trainer.losses import losses_by_origin
 from trainer.machine import git_commit, library_versions, machine, peak_memory_mb
 from trainer.presets import trainings
+from trainer.quality_report import record_of
 from trainer.run_folder import RunFolder
 from trainer.scores import Predictions
 from trainer.start import StartModel, network_of, read_start
@@ -99,9 +100,7 @@ def _read(request: FitRequest, start: StartModel, console: Console) -> HouseMate
     house = parse_house(text, source=str(request.house))
     target = house.target(request.target) if request.target else house.targets[0]
     plan = start.plan_in(house, target.name)
-    table = read_table(house, list(request.data), repair=request.repair)
-    for line in (*(f"[yellow]repaired:[/] {line}" for line in table.repairs), *(f"note: {line}" for line in table.notes)):
-        console.print(line, soft_wrap=True)
+    table = read_history(request, house, target.sensor, console)
     series = table.series
     span = f"{iso_utc(series.start)} to {iso_utc(series.end)}, {len(series):,} steps"
     console.print(f"{house.site}: {span}; target {target.name} ({plan.unit}); start {start.name} {start.version}".rstrip(), soft_wrap=True)
@@ -212,6 +211,7 @@ def _record(request: FitRequest, start: StartModel, material: HouseMaterial, dec
         "seed": request.seed,
         "house": material.house_text,
         "repairs": material.table.repairs,
+        "quality": record_of(material.table.findings),
         "versions": library_versions(),
         "backend": keras.backend.backend(),
         "git_commit": git_commit(),

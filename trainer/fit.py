@@ -139,9 +139,7 @@ def read_material(request: FitRequest, console: Console) -> Material:
     house = parse_house(text, source=str(request.house))
     target = house.target(request.target) if request.target else house.targets[0]
     plan = plan_for(request.preset, house, target.name, request.covariates, request.weather)
-    table = read_table(house, list(request.data), options=ReadOptions(repair=request.repair, accept=request.accept))
-    print_findings(console, table.findings, table.notes)
-    table.require(target.sensor)
+    table = read_history(request, house, target.sensor, console)
     series = table.series
     span = f"{iso_utc(series.start)} to {iso_utc(series.end)}, {len(series):,} steps"
     console.print(f"{house.site}: {span}; target {target.name} ({plan.unit})", soft_wrap=True)
@@ -149,6 +147,18 @@ def read_material(request: FitRequest, console: Console) -> Material:
     builder = FeatureBuilder(plan, series, target=target.sensor, zone=house.zone, weather=weather)
     split = split_origins(series, plan, target.sensor, stride_s=request.hyper.stride_s)
     return Material(text, house, table, target.sensor, plan, builder, split)
+
+
+def read_history(request: FitRequest, house: HouseSpec, sensor: str, console: Console) -> Table:
+    """The house's tables, with what was found in them told.
+
+    Raises:
+        DataError: they, or the target's `sensor`, cannot be used.
+    """
+    table = read_table(house, list(request.data), options=ReadOptions(repair=request.repair, accept=request.accept))
+    print_findings(console, table.findings, table.notes)
+    table.require(sensor)
+    return table
 
 
 def house_text(path: Path) -> str:

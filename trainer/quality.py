@@ -157,7 +157,7 @@ def _finding(kind: str, mask: Bools, series: Series, source: str, sensor: str, w
     stretches = runs(mask)
     first, last = max(stretches, key=lambda stretch: stretch[1] - stretch[0])
     hours = (last - first) * series.step_s / 3600
-    length = f"{hours / 24:.3g} days" if hours >= 48 else f"{hours:.3g} hours"
+    length = f"{hours / 24:.3g} days" if hours >= 48 else f"{hours:.3g} hour{'' if hours == 1 else 's'}"
     at = iso_utc(series.start + first * series.step_s)
     places = f"for {length} from {at}" if len(stretches) == 1 else f"in {len(stretches):,} stretches, the longest {length} from {at}"
     return Finding(source, kind, f"{what} {places}", "masked", how, sensor, int(mask.sum()), *span_of(mask, series.start, series.step_s))

@@ -118,6 +118,17 @@ def changed_meter(small_run, tmp_path):
     return make
 
 
+@pytest.fixture
+def spoilt_end(small_run, tmp_path):
+    """Path of the small house's table, the last fifth of it nonsense that no check takes for a dead meter."""
+    lines = small_run[1].read_text().splitlines()
+    border = 1 + round(0.8 * (len(lines) - 1))
+    nonsense = np.random.default_rng(0).integers(1, 99, (len(lines) - border, 3))
+    spoilt = [f"{line.split(',')[0]},{a},{b / 3:.1f},{c - 60}" for line, (a, b, c) in zip(lines[border:], nonsense, strict=True)]
+    (tmp_path / "spoilt.csv").write_text("\n".join([*lines[:border], *spoilt]) + "\n")
+    return tmp_path / "spoilt.csv"
+
+
 @pytest.fixture(scope="session")
 def lived_in():
     """`lived_in(n_days, step_s=3600, start=START, zone=UTC, seed=0)`: Wh of each step of a home whose people keep the zone's wall time."""

@@ -65,6 +65,7 @@ def test_a_poor_base_is_tuned_and_scored_beside_itself(tuned):
     assert said["kept"] in ("mixture", "tuned")
     assert said["choice"]["share"] > 0
     assert said["gate"]["crps"]["won"]
+    assert found["quality"] == []
     scores, gain = found["scores"]["test"], found["beside_base"]["test"]["crps"]["gain"]
     assert gain == pytest.approx(1 - scores["model"]["crps"] / scores["base"]["crps"], rel=1e-3)
     assert gain > 0.005
@@ -143,6 +144,12 @@ def test_a_month_is_too_little_and_it_says_so(base, small_run, tmp_path, capsys)
     assert "kept: base" in said
     assert "too little data" in said
     assert record(tmp_path / "run")["training"]["fine_tuning"]["folds"] == []
+
+
+def test_a_house_that_uses_nothing_is_refused(base, small_run, changed_meter, tmp_path, capsys):
+    empty = changed_meter(lambda row, value: value if row % 24 < 3 else 0)
+    assert tune(base, tmp_path / "run", (small_run[0], empty)) == 1
+    assert "meter: 0 in 88% of all known steps: refused" in capsys.readouterr().err
 
 
 def test_a_week_is_refused(base, small_run, tmp_path, capsys):
