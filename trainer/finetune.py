@@ -79,7 +79,8 @@ def fine_tune(request: FitRequest, *, console: Console, stop_asked: Callable[[],
     folder.start(_started(request, start, material), resume=request.resume)
     with _tracking(request, start, material) as tracked:
         windows = _windows(material, material.before, "history", console)
-        tuner = Tuner(network_of(start, mean_weight=request.hyper.mean_weight), request.hyper, seed=request.seed, stop_asked=stop_asked)
+        network = network_of(start, mean_weight=request.hyper.mean_weight, total_weight=request.hyper.total_weight)
+        tuner = Tuner(network, request.hyper, seed=request.seed, stop_asked=stop_asked)
         decision = _decide(request, start, tuner, windows, console, tracked)
         tables = _predict(start, material, tuner, decision, console)
         record = _record(request, start, material, decision) | {

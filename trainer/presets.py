@@ -100,7 +100,7 @@ MANY_HOMES: Final = HyperParameters(epochs=4, batch_size=256, units=64, dropout=
 
 FINETUNE: Final = HyperParameters(epochs=6, stride_s=3600, learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0)
 """The firmest training that is tried on a house; see `trainings`."""
-TUNABLE: Final = ("epochs", "batch_size", "stride_s", "learning_rate", "weight_decay", "mean_weight", "jit", "clip_norm")
+TUNABLE: Final = ("epochs", "batch_size", "stride_s", "learning_rate", "weight_decay", "mean_weight", "total_weight", "jit", "clip_norm")
 """What fine-tuning may change; the rest lies in the base."""
 GENTLER: Final = ((0.1, 1 / 3), (0.5, 2 / 3), (1.0, 1.0))
 """Shares of the firmest training's learning rate and epochs. The first suits a house of a few months, which the last would spoil, the last one of

@@ -129,7 +129,7 @@ def _load(file: Path, *, source: str) -> keras.Model:
     return model
 
 
-def network_of(start: StartModel, *, mean_weight: float) -> Network:
+def network_of(start: StartModel, *, mean_weight: float, total_weight: float) -> Network:
     """The network to train: `start.model` itself, its outputs in relative units.
 
     A forecast and its outcome are divided by the same number (energy: the house's mean of 28 days; states: their role's spread), which leaves every
@@ -150,5 +150,5 @@ def network_of(start: StartModel, *, mean_weight: float) -> Network:
         model=model,
         core=keras.Model(list(inputs.values()), core, name="fine_tuned"),
         relative=relative,
-        loss=forecast_loss(start.plan.quantile_levels, mean_weight=mean_weight),
+        loss=forecast_loss(start.plan.quantile_levels, mean_weight=mean_weight, total_weight=total_weight),
     )

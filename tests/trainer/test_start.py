@@ -115,7 +115,7 @@ def test_the_plan_takes_the_houses_step_and_name_of_the_target(run, small_run):
 
 def test_the_network_to_train_puts_out_shares_of_the_houses_mean(run, small_builder):
     start = read_start(run)
-    network = network_of(start, mean_weight=0.05)
+    network = network_of(start, mean_weight=0.05, total_weight=0.3)
     builder = small_builder("base")
     inputs = builder.inputs(np.arange(builder.series.end - 5 * 86_400, builder.series.end - 86_400, 86_400)).arrays
     quantiles, mean = start.model.predict_on_batch(inputs)
