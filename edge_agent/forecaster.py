@@ -23,13 +23,14 @@ from edge_agent.contract.calibration import identity, publish
 from edge_agent.contract.errors import BundleError, ConfigError, DataError
 from edge_agent.contract.features import FeatureBuilder, ModelInputs
 from edge_agent.contract.forecast import PUBLISHED_LEVELS, Forecast, Grade, Total
-from edge_agent.contract.localtime import DAY_S, day_bounds, local_date
+from edge_agent.contract.localtime import DAY_S, day_bounds, iso_utc, local_date
 from edge_agent.contract.manifest import Tensor
 from edge_agent.contract.plan import CALENDAR, FeaturePlan
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.contract.series import Series
 from edge_agent.contract.weather import WeatherForecast, WeatherForecasts, WeatherSource
 from edge_agent.graph import check_graph
+from edge_agent.plausibility import absurdity, last_resort
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -41,6 +42,8 @@ GOLDEN_TOLERANCE: Final = 1e-3
 MIN_KNOWN_SHARE: Final = 0.5
 """A model whose target is known for less of its context is not asked."""
 FULL_KNOWN_SHARE: Final = 0.9
+WAITING: Final = "waiting until"
+"""In a reason that ends by itself, before the time (UTC) at which it may do so at the earliest."""
 CLIMATOLOGY: Final = "climatology"
 """Name and id of a forecaster without a model."""
 
@@ -215,7 +218,8 @@ class Forecaster:
         """
         history = series.between(origin - self.history_s, origin)
         builder = self.builder(history, first_origin=origin, weather=weather)
-        if builder.known_share(origin, self.target_sensor, self.history_s) == 0.0:
+        known = round(builder.known_share(origin, self.target_sensor, self.history_s) * self.history_s / self.house.step_s)
+        if known == 0:
             raise DataError(f"nothing is known of {self.target_sensor!r} yet: waiting for its first full step")
         grade, reasons = self.grade(builder, origin)
         if grade != "baseline":
@@ -223,15 +227,26 @@ class Forecaster:
                 return self._issue(builder, origin, issued_at=issued_at, grade=grade, reasons=reasons)
             except BundleError as err:  # a fault of the model must not cost the forecast
                 reasons = (str(err),)
-        if self.model is None:
-            return self._issue(builder, origin, issued_at=issued_at, grade=grade, reasons=reasons)
-        fallback = Forecaster(self.house, None, target=self.plan.target)
-        return fallback._issue(fallback.builder(history, first_origin=origin), origin, issued_at=issued_at, grade="baseline", reasons=reasons)
+        fallback = self if self.model is None else Forecaster(self.house, None, target=self.plan.target)
+        return fallback.stand_in(history, origin, issued_at=issued_at, reasons=reasons, known=known)
 
-    def _issue(self, builder: FeatureBuilder, origin: int, *, issued_at: int, grade: Grade, reasons: tuple[str, ...]) -> Forecast:
-        quantiles, mean = self.batch(builder, np.array([origin], np.int64))
-        if not (np.isfinite(quantiles).all() and np.isfinite(mean).all()):
-            raise BundleError(f"the forecast of model {self.identity['name']} is not finite: export it again")
+    def stand_in(self, history: Series, origin: int, *, issued_at: int, reasons: tuple[str, ...], known: int) -> Forecast:
+        """By the climatology, or the mean of what is known where that is less than a day or the climatology is absurd."""
+        builder = self.builder(history, first_origin=origin)
+        lack = DAY_S // self.house.step_s - known
+        if lack > 0:
+            ready = iso_utc(origin + lack * self.house.step_s)
+            few = f"only {known} full steps of {self.target_sensor} are known: their mean with a wide band, {WAITING} {ready}"
+            return self._issue(builder, origin, issued_at=issued_at, grade="baseline", reasons=(*reasons, few), is_last_resort=True)
+        try:
+            return self._issue(builder, origin, issued_at=issued_at, grade="baseline", reasons=reasons)
+        except BundleError as err:
+            return self._issue(builder, origin, issued_at=issued_at, grade="baseline", reasons=(*reasons, str(err)), is_last_resort=True)
+
+    def _issue(
+        self, builder: FeatureBuilder, origin: int, *, issued_at: int, grade: Grade, reasons: tuple[str, ...], is_last_resort: bool = False
+    ) -> Forecast:
+        quantiles, mean = self._last_resort(builder, origin) if is_last_resort else self._believed(builder, origin)
         forecast = Forecast(
             site=self.house.site,
             target=self.plan.target,
@@ -240,8 +255,8 @@ class Forecaster:
             origin=origin,
             step_s=self.house.step_s,
             quantile_levels=self.plan.quantile_levels,
-            quantiles=quantiles[0],
-            mean=mean[0],
+            quantiles=quantiles,
+            mean=mean,
             grade=grade,
             reasons=reasons,
             model=self.identity,
@@ -249,6 +264,23 @@ class Forecaster:
             zone=self.zone,
         )
         return replace(forecast, totals=self.totals(builder, forecast)) if self.plan.unit == "Wh" else forecast
+
+    def _believed(self, builder: FeatureBuilder, origin: int) -> tuple[Floats, Floats]:
+        """Quantiles `(horizon, n_levels)` and mean `(horizon,)`. Raises BundleError where they are not finite or absurd."""
+        quantiles, mean = self.batch(builder, np.array([origin], np.int64))
+        if not (np.isfinite(quantiles).all() and np.isfinite(mean).all()):
+            raise BundleError(f"the forecast of model {self.identity['name']} is not finite: export it again")
+        why = absurdity(quantiles[0], mean[0], builder.series, self.house.sensor(self.target_sensor), origin)
+        if why is not None:
+            raise BundleError(f"the forecast of {self.identity['name']} is held back: {why}")
+        return quantiles[0], mean[0]
+
+    def _last_resort(self, builder: FeatureBuilder, origin: int) -> tuple[Floats, Floats]:
+        past = builder.target[: builder.series.index(origin)]
+        sensor = self.house.sensor(self.target_sensor)
+        return last_resort(
+            past[np.isfinite(past)].astype(np.float64), sensor, step_s=self.house.step_s, horizon=self.plan.horizon, levels=self.plan.quantile_levels
+        )
 
     def grade(self, builder: FeatureBuilder, origin: int) -> tuple[Grade, tuple[str, ...]]:
         """How good the inputs of a forecast at `origin` are, and why they are not better."""
@@ -263,8 +295,8 @@ class Forecaster:
         roles = [role for role in self.plan.weather if role in promised]
         lacks = [self._weather_lacks(builder, int(origin), roles) for origin in origins] if roles else [()] * len(origins)
         return [
-            self._grade(row, lack) if lack or least < FULL_KNOWN_SHARE else ("full", ())
-            for least, row, lack in zip(shares.min(axis=1), shares, lacks, strict=True)
+            self._grade(row, lack, int(origin)) if lack or least < FULL_KNOWN_SHARE else ("full", ())
+            for least, row, lack, origin in zip(shares.min(axis=1), shares, lacks, origins, strict=True)
         ]
 
     def _weather_lacks(self, builder: FeatureBuilder, origin: int, roles: Sequence[str]) -> tuple[str, ...]:
@@ -272,13 +304,14 @@ class Forecaster:
         source, seconds = builder.weather or WeatherForecasts(()), self.plan.horizon * self.plan.step_s
         return tuple(lack for role in roles if (lack := source.lack(role, origin, seconds=seconds)) is not None)
 
-    def _grade(self, shares: Floats, weather: tuple[str, ...]) -> tuple[Grade, tuple[str, ...]]:
+    def _grade(self, shares: Floats, weather: tuple[str, ...], origin: int) -> tuple[Grade, tuple[str, ...]]:
         """By how much of the context each sensor is known for, the target's first, and what is missing of the weather forecast."""
         days = self.plan.context_s / DAY_S
         if shares[0] < MIN_KNOWN_SHARE:
-            return "baseline", (
-                f"{self.target_sensor} is known for {shares[0]:.0%} of the last {days:g} days, the model needs {MIN_KNOWN_SHARE:.0%}",
-            )
+            lacking = round((MIN_KNOWN_SHARE - float(shares[0])) * self.plan.context_s / self.house.step_s + 0.499)
+            ready = iso_utc(origin + lacking * self.house.step_s)
+            needs = f"the model needs {MIN_KNOWN_SHARE:.0%}, {WAITING} {ready} at the earliest"
+            return "baseline", (f"{self.target_sensor} is known for {shares[0]:.0%} of the last {days:g} days, {needs}",)
         known = dict(zip(self.sensors, shares.tolist(), strict=True))
         missing = tuple(f"{name} is known for {share:.0%} of the last {days:g} days" for name, share in known.items() if share < FULL_KNOWN_SHARE)
         missing += weather

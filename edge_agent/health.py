@@ -11,6 +11,7 @@ from typing import Any, Final
 from edge_agent.contract.forecast import Forecast
 from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import HouseSpec
+from edge_agent.forecaster import WAITING
 from edge_agent.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,9 @@ class Health:
         self.forecasts += 1
         self._grades[forecast.target] = forecast.grade
         self._waiting.pop(forecast.target, None)
+        waits = [reason for reason in forecast.reasons if WAITING in reason]
+        if waits:
+            self._waiting[forecast.target] = "; ".join(waits)
         self.works(f"forecast {forecast.target}")
 
     def forecast_waits(self, target: str, why: str) -> None:

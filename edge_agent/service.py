@@ -18,7 +18,7 @@ from edge_agent.contract.forecast import Forecast
 from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import Feature, HouseSpec
 from edge_agent.contract.series import Series
-from edge_agent.forecaster import Forecaster
+from edge_agent.forecaster import WAITING, Forecaster
 from edge_agent.health import Health
 from edge_agent.hearing import Hearing
 from edge_agent.history import History, StoredForecast
@@ -105,7 +105,7 @@ class Service:
         self._newest_event = float("-inf")
         self._next_close = float("-inf")
         self._republish_at = float("inf")
-        self._is_clock_told = False
+        self._is_clock_told = self._is_start_told = False
 
     # life
 
@@ -144,6 +144,8 @@ class Service:
         for each in self._admitted(message):
             self._take(each)
         now = self._now()
+        if not self._is_start_told and now != float("-inf"):
+            self._tell_start(now)
         if now >= self._next_close and now != float("-inf") and self._may_close(now):
             self._close_steps(now)
         monotonic = time.monotonic()
@@ -352,6 +354,17 @@ class Service:
             self.publisher.score(score_payload(self.house, target, scores, price=self.settings.price, currency=self.settings.currency))
 
     # out
+
+    def _tell_start(self, now: float) -> None:
+        """On a new house: what it waits for, and until when."""
+        self._is_start_told = True
+        if self.builder.open_from is not None or self.settings.replay_clock:
+            return
+        step_s = self.house.step_s
+        ready = iso_utc((int(now) // step_s + 2) * step_s + self.builder.grace_s)  # the step that has begun is not heard in full
+        for target in self.house.targets:
+            self.health.forecast_waits(target.name, f"no full step of {target.sensor} is known yet: {WAITING} {ready}")
+        self._publish_health(now)
 
     def _forecast_all(self, origin: int | None) -> None:
         """Forecast every target at `origin` (unix s); what fails for one does not stop the others."""

@@ -3,6 +3,7 @@
 Graphs are made by hand here: `echo` answers with its anchor times a factor, so that what comes out is known.
 """
 
+import re
 from dataclasses import replace
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -207,7 +208,7 @@ def test_too_little_of_the_target_makes_it_a_baseline():
     series.values[-13:, 1] = NAN
     made = forecast(series, model=a_model(echo(2.0)))
     assert (made.grade, made.model["name"]) == ("baseline", "climatology")
-    assert made.reasons == ("meter is known for 46% of the last 1 days, the model needs 50%",)
+    assert made.reasons == ("meter is known for 46% of the last 1 days, the model needs 50%, waiting until 2026-05-01T01:00:00Z at the earliest",)
     np.testing.assert_array_equal(made.quantiles, forecast(series).quantiles)
 
 
@@ -226,11 +227,42 @@ def test_a_fault_of_the_model_does_not_cost_the_forecast(graph, reason):
     np.testing.assert_array_equal(made.quantiles, forecast(lively()).quantiles)
 
 
+@pytest.mark.parametrize(
+    ("factor", "why"),
+    [(4.0, "the most in 56 days was"), (0.05, "the least in 56 days was"), (1e6, "it reaches .* W, meter")],
+)
+def test_an_absurd_forecast_of_the_model_is_held_back_and_the_climatology_stands_in(factor, why):
+    series = constant(100.0, 60)
+    made = forecast(series, model=a_model(echo(factor)))
+    assert (made.grade, made.model["name"]) == ("baseline", "climatology")
+    np.testing.assert_allclose(made.mean, np.full(24, 100.0), rtol=1e-6)
+    assert re.search(f"^the forecast of test is held back: .*{why}", made.reasons[0])
+
+
+@pytest.mark.parametrize("factor", [2.9, 0.11])
+def test_an_unusual_forecast_is_not_absurd(factor):
+    assert forecast(constant(100.0, 60), model=a_model(echo(factor))).grade == "full"
+
+
+def test_of_fewer_than_seven_known_days_no_total_is_absurd():
+    assert forecast(constant(100.0, 6), model=a_model(echo(4.0))).grade == "full"
+
+
+def test_an_absurd_climatology_falls_to_the_last_resort():
+    made = forecast(history(np.full(48, 1e9)))
+    assert made.grade == "baseline"
+    assert "the forecast of climatology is held back: it reaches 1e+09 W, meter measures 0 to 50000" in made.reasons
+    assert made.quantiles.max() == 50_000.0
+
+
 def test_one_known_step_is_enough_and_none_is_not():
     series = history([NAN, 12.0, NAN])
     made = forecast(series, model=a_model())
     assert made.grade == "baseline"
-    np.testing.assert_array_equal(made.quantiles, np.full((24, 9), 12.0))
+    np.testing.assert_allclose(made.at_level(0.1), np.full(24, 2.4))
+    np.testing.assert_allclose(made.at_level(0.9), np.full(24, 30.0))
+    np.testing.assert_array_equal(made.mean, np.full(24, 12.0))
+    assert made.reasons[-1] == "only 1 full steps of meter are known: their mean with a wide band, waiting until 2026-03-03T02:00:00Z"
     with pytest.raises(DataError, match="nothing is known of 'meter' yet"):
         forecast(history([NAN, NAN]), model=a_model())
 

@@ -431,6 +431,18 @@ def test_scores_are_published_when_their_day_has_passed_and_again_after_a_restar
     assert agent().link.on("score/energy") == [score]
 
 
+def test_a_new_house_is_told_at_once_what_it_waits_for_and_until_when(agent):
+    service = agent(clock=Clock(START + 1800.0))
+    service.turn()
+    health = service.link.on("health")[-1]
+    assert health["waiting"]["energy"] == f"no full step of meter is known yet: waiting until {utc(2)[:-3]}05Z"
+    assert health["problem"] is False
+    service.history.close()
+    replayed = agent()
+    feed(replayed, hours(0, 2))
+    assert "only 1 full steps of meter are known" in replayed.link.on("health")[-1]["waiting"]["energy"]
+
+
 # models over the air
 
 
