@@ -18,6 +18,7 @@ from edge_agent.contract.forecast import Forecast
 from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import Feature, HouseSpec
 from edge_agent.contract.series import Series
+from edge_agent.drift import drift
 from edge_agent.forecaster import WAITING, Forecaster
 from edge_agent.health import Health
 from edge_agent.hearing import Hearing
@@ -352,6 +353,7 @@ class Service:
     def _tell_scores(self) -> None:
         for target, scores in self.scoreboard.scores.items():
             self.publisher.score(score_payload(self.house, target, scores, price=self.settings.price, currency=self.settings.currency))
+        self.health.notices["drift"] = [text for target, scores in self.scoreboard.scores.items() for text in drift(target, scores)]
 
     # out
 
