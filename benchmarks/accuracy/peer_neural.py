@@ -59,6 +59,9 @@ def _model(case: PeerCase, settings: dict[str, Any]) -> Any:
         "futr_exog_list": CALENDAR,
         "max_steps": settings["steps"],
         "windows_batch_size": settings["windows"],
+        # all windows of a batch of homes are copied before some are drawn: every step of 32 homes at ten minutes would take 213 GB
+        "batch_size": 2,
+        "step_size": case.day // 24,
         "scaler_type": "standard",
         "random_seed": settings["seed"] + 1,
         "accelerator": "cpu",

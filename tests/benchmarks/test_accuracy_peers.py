@@ -59,4 +59,4 @@ def test_a_neural_peer_learns_from_other_homes_alone(model, python, prepared, tm
     method = of(f"{model} of neuralforecast, zero-shot", python, tmp_path, (prepared,))
     first = method.predict(one)
     assert len(list(tmp_path.iterdir())) == 1
-    np.testing.assert_allclose(method.predict(one).quantiles, first.quantiles, rtol=1e-5)
+    np.testing.assert_allclose(method.predict(one).quantiles, first.quantiles, rtol=1e-3, atol=0.01)
