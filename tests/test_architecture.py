@@ -20,6 +20,7 @@ IMPORTERS = {
     "systemd_watchdog": {"edge_agent/systemd.py"},
     "mlflow": {"trainer/tracking.py", "trainer/pyfunc.py"},
     "tf2onnx": {"export/convert.py"},
+    "pyspark": {"trainer/fleet.py"},
     "optuna": {"trainer/study.py"},
     "amqtt": {"demo/broker.py"},
 }

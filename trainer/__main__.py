@@ -15,6 +15,7 @@ from trainer.quiet import quiet_libraries
 COMMANDS: Final = {
     "fit": ("trainer.fit_command", "train a model on a house's history"),
     "tune": ("trainer.tune_command", "search for a model's hyper-parameters, and keep the champion"),
+    "fleet": ("trainer.fleet_command", "forecast or fine-tune many houses at once, on Apache Spark"),
     "backtest": ("trainer.backtest_command", "score a bundle at rolling origins beside the baselines"),
 }
 """Module (with `add_arguments` and `run`) and purpose by command; loaded only when asked for."""

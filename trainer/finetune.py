@@ -59,13 +59,14 @@ class HouseMaterial:
     """The last fifth: scored once, at the end."""
 
 
-def fine_tune(request: FitRequest, *, console: Console, stop_asked: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+def fine_tune(request: FitRequest, *, console: Console, stop_asked: Callable[[], bool] = lambda: False, table: Table | None = None) -> dict[str, Any]:
     """Fine-tune a base model on a house and leave what is kept of it in the run folder; returns what `run.json` holds.
 
     Args:
         request: preset `finetune`; `init` names the model to start from, the base that ships when None.
         console: where to say how it goes.
         stop_asked: whether to stop now.
+        table: the house's history where it was read elsewhere; the request's data are then not looked at.
 
     Raises:
         HearthcastError: configuration, data, training or tracking failed, or asked to stop; the folder then holds no run that looks finished, unless
@@ -74,7 +75,7 @@ def fine_tune(request: FitRequest, *, console: Console, stop_asked: Callable[[],
     started = time.perf_counter()
     keras.utils.set_random_seed(request.seed)  # before the model is loaded: its dropouts draw their seeds then
     start = read_start(request.init, allow_unsigned=request.allow_unsigned)
-    material = _read(request, start, console)
+    material = _read(request, start, console, table)
     folder = RunFolder(request.out)
     folder.start(_started(request, start, material), resume=request.resume)
     with _tracking(request, start, material) as tracked:
@@ -96,12 +97,12 @@ def fine_tune(request: FitRequest, *, console: Console, stop_asked: Callable[[],
     return record
 
 
-def _read(request: FitRequest, start: StartModel, console: Console) -> HouseMaterial:
+def _read(request: FitRequest, start: StartModel, console: Console, table: Table | None) -> HouseMaterial:
     text = house_text(request.house)
     house = parse_house(text, source=str(request.house))
     target = house.target(request.target) if request.target else house.targets[0]
     plan = start.plan_in(house, target.name)
-    table = read_history(request, house, target.sensor, console)
+    table = read_history(request, house, target.sensor, console) if table is None else table
     series = table.series
     span = f"{iso_utc(series.start)} to {iso_utc(series.end)}, {len(series):,} steps"
     console.print(f"{house.site}: {span}; target {target.name} ({plan.unit}); start {start.name} {start.version}".rstrip(), soft_wrap=True)

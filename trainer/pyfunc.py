@@ -8,7 +8,7 @@ arrays. Under Spark a forecast needs days of readings at once, so both forms tak
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -30,9 +30,10 @@ from edge_agent.contract.schema import HouseSpec, parse_house
 from edge_agent.contract.series import Series
 from trainer.datasets import columns_of, series_of_rows
 from trainer.findings import Findings
+from trainer.quiet import without_native_stderr
+from trainer.readings import SENSOR, TIME, VALUE, series_of_readings
 from trainer.table_files import rows_of
 
-TIME, SENSOR, VALUE = "time", "sensor", "value"
 PROBLEM: Final = "problem"
 MIN_KNOWN_SHARE: Final = 0.5
 """As on the gateway: a model whose target is known for less of its context is not asked."""
@@ -45,7 +46,8 @@ class HouseForecaster(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: Any) -> None:
         """Read the run folder."""
-        import keras
+        with without_native_stderr():
+            import keras
 
         files = {name: Path(path) for name, path in context.artifacts.items()}
         record = json.loads(files[RECORD].read_text(encoding="utf-8"))
@@ -65,7 +67,7 @@ class HouseForecaster(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
                 house's tables in their units. Columns but the target's may be missing, values may be; more days than the context are better.
                 Or one row for each of many such tables, each cell the array of a column.
                 A model over many homes takes a row for each home instead: `house` (the text of its house.toml) and the arrays `time`, `sensor` and
-                `value` of its readings (`series_of_readings`).
+                `value` of its readings (`readings.py`).
             params: unused.
 
         Returns:
@@ -108,30 +110,6 @@ def tables_in(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The table that each row holds as arrays; a column that is null is left out."""
     for _, row in rows.iterrows():
         yield pd.DataFrame({name: list(cell) for name, cell in row.items() if isinstance(cell, (list, tuple, np.ndarray))})
-
-
-def series_of_readings(house: HouseSpec, row: Mapping[str, Any]) -> Series:
-    """A home's series from the arrays of its readings: of two at once the last holds, sensors that the house does not name are left out.
-
-    Args:
-        house: the home's.
-        row: `time` (unix s of the start of the step), `sensor` (name) and `value` (canonical unit; energy: Wh in the step), each `(n,)`.
-
-    Raises:
-        DataError: there are none, or times that are no multiple of the house's step.
-    """
-    positions = {name: i for i, name in enumerate(feature.name for feature in house.features)}
-    known = np.array([name in positions for name in row[SENSOR]], bool)
-    times = np.asarray(row[TIME], np.int64)[known]
-    if not len(times):
-        raise DataError(f"house {house.site!r} has no readings of the sensors that its house.toml names: give some, or correct the names")
-    if (times % house.step_s).any():
-        raise DataError(f"house {house.site!r} has readings between its steps of {house.step_s} s: a value is expected at the start of each step")
-    start, end = int(times.min()), int(times.max()) + house.step_s
-    values = np.full(((end - start) // house.step_s, len(positions)), np.nan)
-    columns = np.array([positions[name] for name in np.asarray(row[SENSOR], object)[known]], np.int64)
-    values[(times - start) // house.step_s, columns] = np.asarray(row[VALUE], np.float64)[known]
-    return Series(start, house.step_s, house.features, values)
 
 
 def plan_in(house: HouseSpec, plan: FeaturePlan) -> FeaturePlan:

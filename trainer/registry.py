@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edge_agent.contract.errors import TrainingError
-from trainer.tracking import FORECASTER, mlflow_at, told
+from edge_agent.contract.errors import ConfigError, TrainingError
+from trainer.tracking import FORECASTER, TRACE, experiment_id, mlflow_at, store_address, told
+from trainer.untracked import OFF
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
@@ -40,11 +44,8 @@ class Registry:
             TrainingError: the run has logged no forecaster, or the store cannot be used.
         """
         with told(self.uri):
-            tags = self._client.get_run(run_id).data.tags
-            if FORECASTER not in tags:
-                raise TrainingError(f"MLflow run {run_id} has no forecaster to register: its upload was broken off; search again into another --out")
             known = self._client.search_model_versions(f"name='{self.name}' and run_id='{run_id}'")
-            found = known[0] if known else self._register(tags[FORECASTER])
+            found = known[0] if known else self._register(_forecaster_of(self.uri, run_id))
             self._client.set_registered_model_alias(self.name, CHALLENGER, found.version)
         return Version(str(found.version), run_id)
 
@@ -81,3 +82,59 @@ class Registry:
         """
         with told(self.uri):
             return Path(self._mlflow.artifacts.download_artifacts(run_id=version.run_id, artifact_path="run", dst_path=str(folder)))
+
+
+def model_in(text: str, tracking_uri: str | None) -> tuple[str, str]:
+    """MLflow's store and the URI in it of a model that is given as a run folder or as MLflow's `models:/NAME@champion`.
+
+    Raises:
+        ConfigError: it is neither, or nobody says in which store.
+        TrainingError: the store cannot be used, or the run has no forecaster.
+    """
+    trace = Path(text) / TRACE
+    if trace.exists():
+        facts = json.loads(trace.read_text(encoding="utf-8"))
+        return str(facts["tracking_uri"]), _forecaster_of(str(facts["tracking_uri"]), str(facts["run_id"]))
+    store = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not text.startswith("models:/"):
+        raise ConfigError(f"--model {text}: the folder of a run that MLflow tracked, or models:/NAME@champion, is expected")
+    if store is None:
+        raise ConfigError(f"--model {text}: say in which MLflow store, with --tracking-uri")
+    return store, text
+
+
+def _forecaster_of(uri: str, run_id: str) -> str:
+    with told(uri):
+        tags = mlflow_at(uri).MlflowClient().get_run(run_id).data.tags
+    if FORECASTER not in tags:
+        raise TrainingError(f"MLflow run {run_id} has no forecaster: its upload was broken off; train again into another --out")
+    return str(tags[FORECASTER])
+
+
+def spark_forecaster(spark: Any, uri: str, model: str) -> Any:
+    """A function over Spark's columns: a struct of `house`, `time`, `sensor` and `value` in, the forecast as a struct out (see `pyfunc.py`).
+
+    Raises:
+        ConfigError: the model is one house's.
+        TrainingError: the store cannot be used, or there is no such model.
+    """
+    mlflow = mlflow_at(uri)
+    with told(uri):
+        if "house" not in mlflow.models.get_model_info(model).signature.inputs.input_names():
+            raise ConfigError(f"model {model} is one house's: give one over many homes (`fit` with several houses, or --all-targets)")
+        logging.getLogger("mlflow").setLevel(logging.ERROR)  # it advises against this very environment
+        return mlflow.pyfunc.spark_udf(spark, model, env_manager="local")
+
+
+def prepare_experiment(tracking_uri: str | None, *, beside: Path, experiment: str) -> str:
+    """MLflow's store with the experiment made in it, before many workers would make both at once; returns its address.
+
+    Raises:
+        TrainingError: the store cannot be used.
+    """
+    if tracking_uri == OFF:
+        return OFF
+    uri = store_address(tracking_uri, beside=beside)
+    with told(uri):
+        experiment_id(mlflow_at(uri), uri, experiment)
+    return uri
