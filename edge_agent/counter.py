@@ -114,7 +114,9 @@ class CounterMeter:
         elif self._doubted is not None and time <= self._doubted[0]:
             return self._doubted == (time, value)
         elif self._is_plausible(self._points[-1], value, time - self._changed_at) and not self._is_contradicted(time, value):
-            if self._doubted is not None:
+            if self._doubted is not None and self._points[-1].value <= self._doubted[1] <= value:
+                self._doubted = None  # the counter went through what was doubted: nothing was lost, and there is nothing to repair
+            elif self._doubted is not None:
                 self._ignore_doubted()
             self._append(time, value)
         else:

@@ -121,6 +121,8 @@ def agent_sees(stream, house, *, wanted):
             builder.add(reading)
             clock = max(clock, reading.time)
         steps += builder.close_until(clock)
+    if len(steps) < len(wanted):  # a step's own energy is waited for until the next step is over
+        steps += builder.close_until(clock + wanted.step_s)[:1]
     assert [step.time for step in steps] == wanted.times.tolist()
     assert not builder.dropped
     return np.array([[step.values[name] for name in wanted.names] for step in steps])

@@ -126,8 +126,9 @@ def test_archived_forecasts_reach_the_model(files, weather_bundle, tmp_path, cap
     assert with_archive["scores"][with_archive["model"]]["crps"] != without["scores"][without["model"]]["crps"]
 
 
-def test_a_model_that_reads_no_weather_takes_none(files, capsys):
+def test_a_model_that_reads_no_weather_takes_none(files, tmp_path, capsys):
     folder, _ = files
-    data = ["--house", str(folder / "house.toml"), "--data", str(folder / "house.csv")]
-    assert train(["backtest", *data, "--perfect-weather"]) == 2
+    (tmp_path / "house.toml").write_text(HOUSE.replace('{ name = "energy", sensor = "Appliances" }', '{ name = "outdoors", sensor = "outdoor" }'))
+    data = ["--house", str(tmp_path / "house.toml"), "--data", str(folder / "house.csv")]
+    assert train(["backtest", *data, "--perfect-weather", "--target", "outdoors"]) == 2
     assert "reads no weather forecast" in capsys.readouterr().err

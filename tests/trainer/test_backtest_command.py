@@ -193,15 +193,23 @@ def test_an_interrupted_run_leaves_no_file(backtest, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_ends_the_workers_too(two_houses, tmp_path):
+def interrupted_run(two_houses, out):
+    """Exit code and output of a backtest that is interrupted once its folder is there."""
     houses, data = two_houses
     command = [sys.executable, "-m", "trainer", "backtest", "--workers", "2", "--every", "1h", "--from", "2026-01-02"]
-    command += ["--house", *map(str, houses), "--data", *map(str, data), "--predictions", str(tmp_path / "p")]
+    command += ["--house", *map(str, houses), "--data", *map(str, data), "--predictions", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-    while process.poll() is None and not (tmp_path / "p").is_dir():
+    while process.poll() is None and not out.is_dir():
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)  # ends only when no worker holds the pipe any more
-    assert process.returncode == 1, said
+    return process.returncode, said
+
+
+def test_ctrl_c_ends_the_workers_too(two_houses, tmp_path):
+    # on a busy machine the run may be over before the signal arrives: then once more
+    runs = ((*interrupted_run(two_houses, tmp_path / f"p{i}"), tmp_path / f"p{i}") for i in range(5))
+    code, said, out = next(run for run in runs if run[0] != 0)
+    assert code == 1, said
     assert "Traceback" not in said
-    assert [path.name for path in (tmp_path / "p").iterdir()] == []
+    assert [path.name for path in out.iterdir()] == []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_agent.contract.baseline import QUANTILE_LEVELS
+from edge_agent.contract.errors import TrainingError
 from export.run_folder import read_run
 from trainer import fit_command
 from trainer.__main__ import main
@@ -91,7 +92,10 @@ def test_ctrl_c_leaves_a_usable_run_that_can_go_on(fit, monkeypatch, capsys):
 
 
 def test_a_run_that_fails_leaves_no_record(fit, monkeypatch):
-    monkeypatch.setattr("trainer.loop._validate", lambda _task: float("nan"))
+    def diverges(*_):
+        raise TrainingError("the loss became nan")
+
+    monkeypatch.setattr("trainer.loop._validate", diverges)
     code, run = fit()
     assert code == 1
     assert not (run / "run.json").exists()
