@@ -1,3 +1,4 @@
+import functools
 import json
 import signal
 import subprocess
@@ -198,7 +199,10 @@ def interrupted_run(two_houses, out):
     houses, data = two_houses
     command = [sys.executable, "-m", "trainer", "backtest", "--workers", "2", "--every", "1h", "--from", "2026-01-02"]
     command += ["--house", *map(str, houses), "--data", *map(str, data), "--predictions", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    # what is started in the background by a shell inherits that Ctrl-C is ignored
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=listen)  # noqa: PLW1509  (no threads here)
     while process.poll() is None and not out.is_dir():
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
