@@ -164,7 +164,7 @@ def build_base(plan: FeaturePlan, hyper: HyperParameters) -> Network:
 def steady_homes_weigh_more(inputs: dict[str, Any]) -> Any:
     """About 1 / the climatology's own expected error: a home counts by the share of its error that is taken away, not by how erratic it is.
 
-    Without it, spiky homes decide what is learnt (skill of steady homes +0.3 points with it, see LOG).
+    Without it, spiky homes decide what is learnt. The gain is small: trials A4, D1 and D2 in LOG.
     """
     anchor = inputs["anchor"] / inputs["scale"][:, :, None]
     spread = np.abs(anchor[:, :, :-1] - anchor[:, :, -1:]).mean(axis=(1, 2))

@@ -53,8 +53,11 @@ Written by `make accuracy` on {date}. Machine: {machine}.
 inside it, nothing at or after the origin looked at. MAE is the median's, RMSE the mean's; CRPS is twice the mean pinball loss over the nine deciles;
 *day* is the mean absolute error of the sum over the 24 hours. Skill = 1 - error / error of the
 [rolling climatology](../edge_agent/contract/baseline.py), the day's also over yesterday's total. *p10-p90* should hold 0.80. Rows with seeds show
-the mean over {seeds} and half their range (±). Point forecasts have the quantiles of their own past errors at each lead time. No test span has
-decided anything about Hearthcast.
+the mean over {seeds} and half their range (±). Point forecasts have the quantiles of their own past errors at each lead time.
+
+**How untouched the test spans are.** Nothing is fitted, stopped, calibrated or gated on them. But while the recipe of the base model was worked out,
+their scores were printed beside those of the homes kept aside and were looked at ([the log](../trainer/LOG.md) says where). A home of one's own is
+the better check: `hearthcast-train backtest`.
 
 ![CRPS skill over the rolling climatology, by home and method](accuracy.png)
 
