@@ -7,13 +7,14 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 PEERS ?= .venv-peers
 
-.PHONY: help install demo test check format bench accuracy coverage constraints clean
+.PHONY: help install demo test check format bench accuracy soak coverage constraints clean
 
 help:
 	@echo "make demo    forecast a simulated house end to end (ARGS='--data FILE' for your own)"
 	@echo "make test    run the tests (ARGS='-k name')"
 	@echo "make check   lint, format and types"
 	@echo "make bench   write benchmarks/RESULTS.md"
+	@echo "make soak    prove that the agent stands faults, and write benchmarks/SOAK.md (ARGS='--only NAME', ARGS=--quick)"
 	@echo "make accuracy ARGS='--data FOLDER'   write benchmarks/ACCURACY.md, other methods beside ours on the same origins"
 
 install: $(STAMP)
@@ -48,6 +49,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(PY) -m benchmarks $(ARGS)
+
+soak: $(STAMP)
+	$(PY) -m benchmarks.soak $(ARGS)
 
 accuracy: $(STAMP) $(PEERS)/.installed
 	$(PY) -m benchmarks.accuracy --peers $(PEERS)/bin/python $(ARGS)

@@ -2,10 +2,6 @@
 
 import gc
 import os
-import shutil
-import signal
-import socket
-import subprocess
 import time
 import warnings
 from pathlib import Path
@@ -13,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from benchmarks.mosquitto import Mosquitto, executable
 from edge_agent.contract.schema import read_house
 
 ROOT = Path(__file__).parents[1]
@@ -48,51 +45,6 @@ def reference_csv():
     return path
 
 
-class Mosquitto:
-    """One broker in a folder of its own; `start()` comes back on the same port."""
-
-    def __init__(self, executable, folder, *, users=None, acl=None, extra=()):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.executable, self.log, self.process = executable, folder / "mosquitto.log", None
-        lines = [f"listener {self.port} 127.0.0.1", "log_dest stderr", "user root", *extra]
-        if users:
-            passwords = folder / "passwords"
-            passwords.write_text("".join(f"{user}:{password}\n" for user, password in users.items()))
-            subprocess.run([shutil.which("mosquitto_passwd") or "/usr/bin/mosquitto_passwd", "-U", str(passwords)], check=True)
-            lines.append(f"password_file {passwords}")
-        if acl:
-            (folder / "acl").write_text(acl)
-            lines.append(f"acl_file {folder / 'acl'}")
-        lines.append(f"allow_anonymous {'false' if users else 'true'}")
-        self.configuration = folder / "mosquitto.conf"
-        self.configuration.write_text("\n".join(lines) + "\n")
-
-    def start(self):
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen([self.executable, "-c", str(self.configuration)], stdout=subprocess.DEVNULL, stderr=log)
-        end = time.monotonic() + 10
-        while time.monotonic() < end and self.process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 0.2).close()
-            except OSError:
-                time.sleep(0.01)
-            else:
-                return self
-        raise RuntimeError(self.log.read_text())
-
-    def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            self.process.wait(10)
-
-
 @pytest.fixture
 def paho_garbage():
     """For every fixture that makes paho clients: paho leaves its wake-up sockets to the collector, in an order that warns at random."""
@@ -105,15 +57,14 @@ def paho_garbage():
 @pytest.fixture
 def make_broker(tmp_path, paho_garbage):
     """Starts Mosquittos: `make_broker(users={"name": "password"}, acl="…", extra=["conf line"])`; skips where there is none."""
-    executable = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-    if not Path(executable).exists():
+    if executable() is None:
         pytest.skip("needs Mosquitto: apt-get install mosquitto")
     started = []
 
     def make(**options):
         folder = tmp_path / f"broker{len(started)}"
         folder.mkdir()
-        started.append(Mosquitto(executable, folder, **options))
+        started.append(Mosquitto(folder, **options))
         return started[-1].start()
 
     yield make
