@@ -78,6 +78,7 @@ def _add_common(parser: argparse.ArgumentParser, *, command: str) -> None:
     parser.add_argument("--username", help="user name at the broker")
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="file that holds the broker's password")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--log-form", choices=("text", "json"), help="text for people, json for programs (default: text)")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

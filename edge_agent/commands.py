@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import logging
 import signal
 import sys
 import threading
@@ -17,17 +16,31 @@ from typing import TextIO, cast
 from edge_agent.config import Settings, read_settings
 from edge_agent.contract.errors import ConfigError, ServiceError
 from edge_agent.contract.schema import HouseSpec, read_house
+from edge_agent.logbook import keep_log
 
 HISTORY = "history.db"
-SETTING_FLAGS = ("broker", "username", "password_file", "state_dir", "log_level", "bundles", "replay_clock", "allow_unsigned", "discovery")
+SETTING_FLAGS = (
+    "broker",
+    "username",
+    "password_file",
+    "state_dir",
+    "log_level",
+    "log_form",
+    "bundles",
+    "replay_clock",
+    "allow_unsigned",
+    "discovery",
+)
 
 
 def run(options: Namespace) -> Iterator[str]:
     """The service, until SIGTERM or SIGINT."""
     from edge_agent.history import History
     from edge_agent.lineup import Lineup
+    from edge_agent.metrics import metrics_text
     from edge_agent.mqtt import BrokerLink
     from edge_agent.publisher import base_of
+    from edge_agent.scrape import scraped
     from edge_agent.service import Service, subscriptions
 
     house, settings = _house_and_settings(options)
@@ -52,7 +65,9 @@ def run(options: Namespace) -> Iterator[str]:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     threading.excepthook = crashed
-    service.run()
+    with scraped(settings, lambda: metrics_text(service)) as problem:
+        service.health.notices["metrics"] = [] if problem is None else [problem]
+        service.run()
     yield from ()
 
 
@@ -190,7 +205,7 @@ def _settings(options: Namespace) -> Settings:
 
 def _house_and_settings(options: Namespace) -> tuple[HouseSpec, Settings]:
     settings = _settings(options)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    keep_log(sys.stderr, level=settings.log_level, form=settings.log_form)
     return read_house(options.house), settings
 
 

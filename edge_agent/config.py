@@ -19,10 +19,13 @@ Discovery = Literal["device", "single", "off"]
 
 DISCOVERIES: Final = ("device", "single", "off")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMS: Final = ("text", "json")
 LEAST_MB: Final = 50
 """Smallest limit of the history's file."""
 LEAST_STEPS_DAYS: Final = 60
 """Forecasts look back 57 days."""
+LONGEST_SOCKET_PATH: Final = 107
+"""See unix(7)."""
 CREDENTIAL: Final = "mqtt-password"
 """Name under which the systemd unit hands over the broker's password (LoadCredential)."""
 
@@ -82,10 +85,16 @@ class Settings:
     replay_clock: bool = False
     """Take the time from the messages, so that recorded days can run at any speed."""
     log_level: str = "info"
+    log_form: str = "text"
+    """`text` for people, `json` for programs."""
     price: float | None = None
     """Of a kWh: what a wrong forecast costs is then told in money too."""
     currency: str = "EUR"
     limits: HistoryLimits = HistoryLimits()
+    metrics_socket: Path | None = None
+    """Prometheus text on this Unix socket."""
+    metrics_port: int | None = None
+    """The same on this port of 127.0.0.1."""
 
 
 def read_settings(path: Path | None, *, flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -147,6 +156,7 @@ def _parse(reader: TableReader, folder: Path, environment: Mapping[str, str]) ->
         base_topic=_topic(reader, "base_topic", "hearthcast"),
         allow_unsigned=reader.flag("allow_unsigned", default=False),
         log_level=reader.choice("log_level", LOG_LEVELS, default="info"),
+        log_form=reader.choice("log_form", LOG_FORMS, default="text"),
         forecast_at=_times(reader, "forecast_at"),
         price=_price(reader),
         currency=reader.text("currency", "EUR"),
@@ -160,9 +170,23 @@ def _parse(reader: TableReader, folder: Path, environment: Mapping[str, str]) ->
         discovery=cast("Discovery", home_assistant.choice("discovery", DISCOVERIES, default="device")),
         discovery_prefix=_topic(home_assistant, "prefix", "homeassistant"),
     )
+    settings = _with_metrics(settings, reader.table("metrics"), folder)
     for table in (zigbee2mqtt, home_assistant, reader):
         table.done()
     return settings
+
+
+def _with_metrics(settings: Settings, table: TableReader, folder: Path) -> Settings:
+    path = _path(table, "socket", folder)
+    port = table.integer("port", 0) if "port" in table.data else None
+    if path is not None and port is not None:
+        raise table.error("port", "there is a 'socket' too: keep one of them")
+    if port is not None and not 0 < port < 65_536:
+        raise table.error("port", f"{port} is no port: 1 to 65535 is expected")
+    if path is not None and len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        raise table.error("socket", f"{path}: the system takes at most {LONGEST_SOCKET_PATH} bytes for the path of a socket: give a shorter one")
+    table.done()
+    return replace(settings, metrics_socket=path, metrics_port=port)
 
 
 def _price(reader: TableReader) -> float | None:

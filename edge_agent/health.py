@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 SCHEMA: Final = 1
 REPORT_EVERY_S: Final = 3600.0
+LONGEST_REPORT_EVERY_S: Final = 86_400.0
+MOST_NAMED: Final = 10
 MOST_EVENTS: Final = 10
 
 
@@ -27,7 +29,16 @@ class Health:
     def __init__(self, house: HouseSpec) -> None:
         self.house = house
         self.messages = 0
+        self.steps = 0
         self.forecasts = 0
+        self.graded: Counter[tuple[str, str]] = Counter()
+        """Forecasts by (target, grade)."""
+        self.latest: dict[str, Forecast] = {}
+        """The last forecast of each target, as published."""
+        self.forecast_seconds: dict[str, float] = {}
+        """What they took in all, by target."""
+        self.n_problems = 0
+        """When `payload` was asked for last."""
         self.repairs: Counter[str] = Counter()
         """Since the start, by `sensor: kind`."""
         self.failures: Counter[str] = Counter()
@@ -40,15 +51,17 @@ class Health:
         """What happened once, newest last."""
         self._failing: dict[str, str] = {}
         self._waiting: dict[str, str] = {}
-        self._grades: dict[str, str] = {}
         self.watch = Watch(house)
         self._unreported: Counter[str] = Counter()
-        self._reported_at: float | None = None
+        self._report_at = float("-inf")
+        self._report_every_s = REPORT_EVERY_S
 
-    def forecast_done(self, forecast: Forecast) -> None:
-        """A forecast of this target went out."""
+    def forecast_done(self, forecast: Forecast, *, seconds: float) -> None:
+        """A forecast of this target went out, which took so long."""
         self.forecasts += 1
-        self._grades[forecast.target] = forecast.grade
+        self.graded[forecast.target, forecast.grade] += 1
+        self.forecast_seconds[forecast.target] = self.forecast_seconds.get(forecast.target, 0.0) + seconds
+        self.latest[forecast.target] = forecast
         self._waiting.pop(forecast.target, None)
         waits = [reason for reason in forecast.reasons if WAITING in reason]
         if waits:
@@ -78,20 +91,29 @@ class Health:
         self.events.append(f"{iso_utc(time.time())} {what}")
 
     def count_rejected(self, *counters: Counter[tuple[str, str]], now_monotonic: float) -> None:
-        """Move what the input side rejected into the totals; tell the log once an hour, because one bad device must not flood it."""
+        """Move what the input side rejected into the totals; tell the log at once, then hourly, then ever less often while it goes on."""
         for counter in counters:
             self.watch.rejected(counter)
             found = Counter({f"{who}: {why}": n for (who, why), n in counter.items()})
             counter.clear()
             self.rejected += found
             self._unreported += found
-        if self._reported_at is None:
-            self._reported_at = now_monotonic
-        elif now_monotonic - self._reported_at >= REPORT_EVERY_S:
-            if self._unreported:
-                log.warning("not usable in the last hour: %s", ", ".join(f"{what} ({n} times)" for what, n in self._unreported.most_common(10)))
-            self._unreported.clear()
-            self._reported_at = now_monotonic
+        if self._unreported and now_monotonic >= self._report_at:
+            is_going_on = now_monotonic - self._report_at < self._report_every_s
+            self._report_every_s = min(2 * self._report_every_s, LONGEST_REPORT_EVERY_S) if is_going_on else REPORT_EVERY_S
+            self._report_at = now_monotonic + self._report_every_s
+            self.tell_rejected()
+
+    def tell_rejected(self) -> None:
+        """Tell the log what could not be used since it was told last."""
+        if not self._unreported:
+            return
+        named = ", ".join(f"{what} ({n} times)" for what, n in self._unreported.most_common(MOST_NAMED))
+        more = len(self._unreported) - MOST_NAMED
+        if more > 0:
+            named += f", and {more} kinds more"
+        log.warning("not usable: %s", named, extra={"fields": {"values": self._unreported.total()}})
+        self._unreported.clear()
 
     def problems(self, now: float) -> list[str]:
         """What the owner should look at, in words, at unix s `now`."""
@@ -108,6 +130,7 @@ class Health:
         """
         problems = self.problems(now)
         problems += [f"broker refuses writing {topic}" for topic in link.get("refused_topics", ())]
+        self.n_problems = len(problems)
         return {
             "schema": SCHEMA,
             "site": self.house.site,
@@ -115,7 +138,7 @@ class Health:
             "problem": bool(problems),
             "problems": problems,
             "last_step": None if last_step is None else iso_utc(last_step),
-            "grades": self._grades,
+            "grades": {target: forecast.grade for target, forecast in self.latest.items()},
             "waiting": self._waiting,
             "sensors": {name: None if last is None else iso_utc(last) for name, last in self.watch.last_seen.items()},
             "usual_s": self.watch.usual_s,

@@ -98,6 +98,8 @@ class History:
         self._ids: dict[str, int] = {}
         self._buffer: deque[Reading] = deque(maxlen=MAX_BUFFERED)
         self._committed_at = 0.0
+        self.readings_written = 0
+        """Since the start."""
 
     def __enter__(self) -> Self:
         self.open()
@@ -181,7 +183,7 @@ class History:
         if self._buffer:
             with self.transaction():
                 self._write_readings()
-            self._buffer.clear()
+            self._forget_buffer()
 
     def close_steps(self, closed: Iterable[ClosedStep], state: Mapping[str, Any]) -> None:
         """Store `closed` with their repairs, the step builder's `state` after them and the buffered readings: all of it or nothing.
@@ -200,7 +202,7 @@ class History:
             self._put(BUILDER, state)
             if closed:
                 self._put("last_closed", closed[-1].time)
-        self._buffer.clear()
+        self._forget_buffer()
 
     def _revise(self, revision: Revision) -> None:
         key = self._id(revision.sensor), revision.time
@@ -357,6 +359,10 @@ class History:
     def _write_readings(self) -> None:
         rows = [(r.time, self._id(r.sensor), r.value, r.retained) for r in self._buffer]
         self._db.executemany("INSERT OR REPLACE INTO readings VALUES (?, ?, ?, ?)", rows)
+
+    def _forget_buffer(self) -> None:
+        self.readings_written += len(self._buffer)
+        self._buffer.clear()
 
     def _check_step(self, step_s: int) -> None:
         stored = self.state("step_s")

@@ -163,6 +163,11 @@ class BrokerLink:
             self._handed_out = 0
 
     @property
+    def waiting(self) -> int:
+        """Messages received that nobody has taken yet."""
+        return self._queue.qsize()
+
+    @property
     def is_drained(self) -> bool:
         """Whether there is a connection and nothing more comes of what the broker had kept: neither waits here nor has come just now."""
         connected_at = self._connected_at

@@ -18,6 +18,7 @@ from edge_agent.contract.forecast import Forecast
 from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import Feature, HouseSpec
 from edge_agent.contract.series import Series
+from edge_agent.diary import Diary
 from edge_agent.drift import drift
 from edge_agent.forecaster import WAITING, Forecaster
 from edge_agent.health import Health
@@ -94,12 +95,14 @@ class Service:
         self.builder = StepBuilder(house)
         self.recent = self._new_recent()
         self.health = Health(house)
+        self.diary = Diary(house.zone, self.health)
         self.keeper = Keeper(history, settings.limits, self.health, is_replay=settings.replay_clock)
         self.keeper.in_memory = lambda: None if self.recent.end is None else self.recent.series()
         self.hearing = Hearing(house, settings, link=link, keeper=self.keeper, health=self.health)
         self.referee = Referee(house, lineup, self.keeper, self.health)
         self.bands, self.scoreboard = Bands(house, self.keeper), Scoreboard(house, self.keeper)
         self.notifier = Notifier()
+        self.began_at = time.time()
         self.stop_requested = False
         self.crash: BaseException | None = None
         """Set by whoever sees another thread die: the loop must not go on deaf."""
@@ -165,6 +168,7 @@ class Service:
         self.hearing.save()
         self.link.stop()
         self.keeper.close()
+        self.health.tell_rejected()
         log.info("stopped")
 
     # time
@@ -299,6 +303,7 @@ class Service:
         if closed:
             self.keeper.add_steps(closed, self.builder.state)
             self._tell_health(closed, now)
+            self.diary.look(open_from)
 
     def _new_recent(self) -> RecentSteps:
         """An empty window for what the lineup reads."""
@@ -379,7 +384,7 @@ class Service:
                 self._forecast_shadow(place.shadow, origin)
 
     def _forecast_live(self, forecaster: Forecaster, origin: int) -> None:
-        target = forecaster.plan.target
+        target, began = forecaster.plan.target, time.perf_counter()
         try:
             forecast = self._forecast(forecaster, origin)
             published = self.bands.corrected(forecaster, forecast)
@@ -389,7 +394,7 @@ class Service:
         except Exception as err:  # noqa: BLE001  a model that breaks must not silence the other targets
             self.health.fails(f"forecast {target}", err)
         else:
-            self.health.forecast_done(published)
+            self.health.forecast_done(published, seconds=time.perf_counter() - began)
             # by the hour: 2 kB instead of 14 kB, 144 times a day
             hourly_too = StoredForecast(target, origin, forecast.issued_at, hourly)
             self.keeper.add_forecast(hourly_too, IssuedForecast.of(forecast, model=forecaster.model_id, role="live", published=published))
@@ -411,6 +416,7 @@ class Service:
             return forecaster.forecast(self.recent.series(), origin, issued_at=int(self._now()), weather=self.weather.forecasts())
 
     def _tell_health(self, closed: Sequence[ClosedStep], now: float) -> None:
+        self.health.steps += len(closed)
         self.health.repairs.update(f"{repair.sensor}: {repair.what}" for step in closed for repair in step.repairs)
         standing = "{} ({}): the counter stands still while power readings go on; the power is counted instead"
         self.health.notices["meters"] = [standing.format(name, self.house.sensor(name).topic) for name in self.builder.stuck]

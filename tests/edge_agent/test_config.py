@@ -114,3 +114,33 @@ def test_broker_addresses(text, expected):
 def test_no_broker_addresses(text):
     with pytest.raises(ConfigError, match="HOST:PORT is expected"):
         host_and_port(text, default_port=1883)
+
+
+def test_metrics_are_off_unless_a_socket_or_a_port_is_given(tmp_path):
+    settings = read(tmp_path, "")
+    assert (settings.metrics_socket, settings.metrics_port) == (None, None)
+    assert read(tmp_path, '[metrics]\nsocket = "metrics.sock"\n').metrics_socket == tmp_path / "metrics.sock"
+    assert read(tmp_path, "[metrics]\nport = 9764\n").metrics_port == 9764
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ('socket = "a"\nport = 1', "key 'port': there is a 'socket' too"),
+        ("port = 0", "key 'port': 0 is no port"),
+        ("port = 70000", "key 'port': 70000 is no port"),
+        ('port = "9764"', "key 'port': '9764' is a text"),
+        (f'socket = "/{"a" * 107}"', "key 'socket': .* at most 107 bytes"),
+        ('listen = "0.0.0.0:9764"', "key 'listen': unknown key"),
+    ],
+)
+def test_metrics_settings_that_cannot_be_are_refused(tmp_path, lines, why):
+    with pytest.raises(ConfigError, match=rf"\[metrics\] {why}"):
+        read(tmp_path, f"[metrics]\n{lines}\n")
+
+
+def test_the_log_is_for_people_or_for_programs(tmp_path):
+    assert read(tmp_path, "").log_form == "text"
+    assert read(tmp_path, 'log_form = "json"\n').log_form == "json"
+    with pytest.raises(ConfigError, match="key 'log_form'"):
+        read(tmp_path, 'log_form = "xml"\n')

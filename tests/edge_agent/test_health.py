@@ -71,13 +71,28 @@ def test_recovery_is_logged_once(health, caplog):
     assert health.problems(1_000_000.0) == []
 
 
-def test_rejected_values_are_summed_and_logged_once_an_hour(health, caplog):
-    for now in (0.0, 1800.0, 3600.0, 3601.0):
+def test_rejected_values_are_told_at_once_then_hourly_then_ever_less_often(health, caplog):
+    told_at = []
+    for now in range(0, 100 * 3600, 600):
+        before = len(caplog.records)
         rejected = Counter({("room", "not a number"): 2})
-        health.count_rejected(rejected, now_monotonic=now)
+        health.count_rejected(rejected, now_monotonic=float(now))
         assert not rejected
-    assert health.rejected == {"room: not a number": 8}
-    assert [record.getMessage() for record in caplog.records] == ["not usable in the last hour: room: not a number (6 times)"]
+        told_at += [now // 3600] * (len(caplog.records) - before)
+    assert told_at == [0, 1, 3, 7, 15, 31, 55, 79]
+    assert [record.getMessage() for record in caplog.records[:2]] == [
+        "not usable: room: not a number (2 times)",
+        "not usable: room: not a number (12 times)",
+    ]
+    health.tell_rejected()
+    assert health.rejected == {"room: not a number": 1200}
+    assert sum(record.fields["values"] for record in caplog.records) == 1200
+
+
+def test_rejected_values_after_a_quiet_time_are_told_at_once(health, caplog):
+    for now in (0.0, 3600.0, 50_000.0, 53_000.0, 53_600.0):
+        health.count_rejected(Counter({("room", "not a number"): 1}), now_monotonic=now)
+    assert [record.fields["values"] for record in caplog.records] == [1, 1, 1, 2]
 
 
 def test_a_refused_topic_is_a_problem(health):

@@ -5,8 +5,10 @@ import gzip
 import json
 import math
 import os
+import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -168,6 +170,55 @@ def test_a_killed_agent_is_offline_and_goes_on_afterwards(broker, controller, ag
     # the day before, which only the first agent saw
     values = [point["value"] for point in controller.latest["forecast/energy"]["forecast"]]
     assert values == pytest.approx([controller.use(hour) for hour in range(33, 57)], abs=30)
+
+
+SAMPLE = re.compile(r'^[a-z_]+(\{[a-z]+="[^"\n]*"(,[a-z]+="[^"\n]*")*\})? -?[0-9.e+-]+$')
+
+
+def scrape(path):
+    """The agent's metrics, by everything before the number."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        text = b"".join(iter(lambda: client.recv(65_536), b"")).decode().partition("\r\n\r\n")[2]
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    assert [line for line in samples if not SAMPLE.match(line)] == []
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in samples}
+
+
+@pytest.mark.broker
+def test_a_day_and_ten_thousand_bad_messages_are_counted_and_take_a_few_lines_of_log(broker, controller, agent, house, tmp_path, eventually):
+    (tmp_path / "agent.toml").write_text('log_form = "json"\n[metrics]\nsocket = "metrics.sock"\n')
+    where = ("--house", house, "--state-dir", tmp_path / "state", "--config", tmp_path / "agent.toml")
+    process = agent("run", *where, "--broker", f"127.0.0.1:{broker.port}", "--replay-clock")
+    eventually(lambda: controller.latest.get("status") == "online")
+    controller.say_hours(0, 25)
+    eventually(lambda: controller.count == 24)
+    metrics = scrape(tmp_path / "metrics.sock")
+    assert metrics["hearthcast_steps_closed_total"] == 24
+    assert metrics["hearthcast_mqtt_messages_received_total"] == 52
+    assert metrics["hearthcast_mqtt_connected"] == 1
+    assert metrics['hearthcast_forecast_grade{target="energy",grade="baseline"}'] == 1
+    assert metrics['hearthcast_forecast_duration_seconds_count{target="energy"}'] == 24
+    assert 10e6 < metrics["process_resident_memory_bytes"] < 200e6
+
+    for i in range(10_000):
+        controller.client.publish("zigbee2mqtt/room", ("nonsense", '{"temperature": "hot"}', b"\xff", '{"temperature": 1e308}')[i % 4])
+    controller.say("meter", START + 3600 * 27, energy=600)
+    eventually(lambda: controller.latest["health"]["messages"] == 10_053)
+    rejected = {key: n for key, n in scrape(tmp_path / "metrics.sock").items() if key.startswith("hearthcast_values_rejected_total")}
+    assert rejected['hearthcast_values_rejected_total{reason="not UTF-8"}'] == 2_500
+    assert sum(rejected.values()) >= 10_000
+
+    process.send_signal(signal.SIGTERM)
+    log = [json.loads(line) for line in process.communicate(timeout=20)[1].splitlines()]
+    texts = [line["message"] for line in log]
+    assert texts[0].startswith("ready: ")
+    assert texts[1] == "2026-06-01 is over"
+    assert (log[1]["messages"], log[1]["steps"], log[1]["forecasts"], log[1]["rejected"]) == (51, 24, 24, 0)
+    assert sum(line["values"] for line in log if line["message"].startswith("not usable: ")) >= 10_000
+    assert len(log) < 10
+    assert not (tmp_path / "metrics.sock").exists()
 
 
 @pytest.mark.broker
