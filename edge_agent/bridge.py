@@ -44,6 +44,11 @@ class Bridge:
         self._note_topics()
 
     @property
+    def has_topics(self) -> bool:
+        """Whether the house reads any device of this bridge."""
+        return bool(self._topics)
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """What to subscribe to."""
         return self._read

@@ -13,13 +13,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from edge_agent.bridge import Bridge
 from edge_agent.config import Settings
 from edge_agent.contract.errors import ConfigError, ServiceError
 from edge_agent.contract.localtime import DAY_S, iso_utc
 from edge_agent.contract.schema import ROLES, HouseSpec, Sensor
 from edge_agent.contract.units import unit_named
 from edge_agent.contract.weather import WeatherForecast
-from edge_agent.hearing import ADDRESSES, HABITS
+from edge_agent.hearing import ADDRESSES, HABITS, unheard
 from edge_agent.history import History
 from edge_agent.mqtt import BrokerLink, Message
 from edge_agent.reading import POWER, Reading
@@ -63,6 +64,8 @@ class Seen:
     """Keys of the JSON messages on a sensor's topic."""
     exposes: dict[tuple[str, str], str] = field(default_factory=dict)
     """Units that Zigbee2MQTT tells, by (topic, property)."""
+    rights: list[str] = field(default_factory=list)
+    """What the broker seems not to let the agent do, in words."""
 
 
 def examine(house: HouseSpec, settings: Settings, *, history_path: Path, seconds: float) -> Iterator[str]:
@@ -92,7 +95,13 @@ def examine(house: HouseSpec, settings: Settings, *, history_path: Path, seconds
     finally:
         link.stop()
     decoder.rejected += weather.rejected
+    seen.rights = [*_silence(decoder.bridge, seen, settings.broker.username), *link.problems()]
     yield from describe(house, decoder, seen, past=past, now=time.time())
+
+
+def _silence(bridge: Bridge, seen: Seen, user: str | None) -> Iterator[str]:
+    if bridge.has_topics and bridge.is_online is None and not any(topic.startswith(bridge.base) for topic in seen.messages):
+        yield unheard(bridge, user)
 
 
 def _listen(link: BrokerLink, decoder: Decoder, weather: WeatherDecoder, house: HouseSpec, *, devices_topic: str, seconds: float) -> Seen:
@@ -172,7 +181,7 @@ def remembered(house: HouseSpec, path: Path) -> Past:
 
 def describe(house: HouseSpec, decoder: Decoder, seen: Seen, *, past: Past, now: float) -> Iterator[str]:
     """The report: a line a sensor, then what is wrong."""
-    problems = []
+    problems = list(seen.rights)
     for sensor in house.sensors:
         reading = seen.readings.get(sensor.name)
         value = "nothing yet" if reading is None else f"{reading.value:.6g} {_unit(sensor)}, {max(now - reading.time, 0):.0f} s old"
@@ -213,7 +222,7 @@ def _problems(sensor: Sensor, seen: Seen) -> Iterator[str]:
         return
     if sensor.name not in seen.readings:
         heard = seen.messages.get(sensor.topic, 0)
-        why = "no message; sensors that report on change may take an hour"
+        why = "no message; sensors that report on change may take an hour; a broker whose ACL forbids reading says nothing"
         if heard:
             why = f"{heard} messages, none with a usable {sensor.field!r}{_hint(sensor.field, seen.fields.get(sensor.topic, set()))}"
         yield f"{sensor.name}: {sensor.topic}: {why}"

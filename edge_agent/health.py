@@ -129,7 +129,6 @@ class Health:
             link: what the connection has to tell (`dropped`, `refused_topics`, …).
         """
         problems = self.problems(now)
-        problems += [f"broker refuses writing {topic}" for topic in link.get("refused_topics", ())]
         self.n_problems = len(problems)
         return {
             "schema": SCHEMA,

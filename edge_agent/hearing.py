@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from edge_agent.bridge import Bridge
 from edge_agent.config import Settings
+from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.health import Health
 from edge_agent.keeping import Keeper
 from edge_agent.mqtt import BrokerLink, Message
 from edge_agent.reading import Reading
+from edge_agent.refusals import below
 from edge_agent.repairs import EVENTS
 from edge_agent.zigbee import Decoder
 
@@ -18,6 +21,8 @@ HABITS: Final = "habits"
 ADDRESSES: Final = "addresses"
 """Key of Zigbee2MQTT's addresses by topic."""
 SAVE_EVERY_S: Final = 3600.0
+KEPT_S: Final = 60.0
+"""What the broker had kept has come by then."""
 
 
 class Hearing:
@@ -27,7 +32,9 @@ class Hearing:
         self.decoder = Decoder(house, base_topic=settings.zigbee2mqtt_topic)
         self.link, self.keeper, self.health = link, keeper, health
         self.watch = health.watch
-        self._is_connected = False
+        self.user = settings.broker.username
+        self._is_connected = self._was_offline = False
+        self._connected_at = 0.0
         self._save_at: float | None = None
 
     def restore(self) -> None:
@@ -62,6 +69,7 @@ class Hearing:
             self._is_connected = is_connected
             self.health.notices["broker"] = [] if is_connected else [f"there is no connection to the broker: {self.link.problem}"]
             if is_connected:
+                self._connected_at = now
                 self.watch.resumed(now)
             else:
                 self.watch.interrupted()
@@ -72,9 +80,40 @@ class Hearing:
             self.save()
 
     def tell(self, now: float) -> None:
-        """Bring the notices about Zigbee2MQTT up to date."""
+        """Bring the notices about the broker and Zigbee2MQTT up to date."""
         bridge = self.decoder.bridge
-        self.health.notices["zigbee2mqtt"] = list(bridge.problems())
-        if self.watch.muted is not None and bridge.is_online is not False:
+        is_offline = bridge.is_online is False
+        if self._was_offline and not is_offline:
             self.watch.resumed(now)
-        self.watch.muted = bridge.base if bridge.is_online is False else None
+        self._was_offline = is_offline
+        silence = self._silence(now)
+        self.health.notices["zigbee2mqtt"] = [*bridge.problems(), *silence]
+        self.health.notices["rights"] = self.link.problems()
+        self.watch.muted = bridge.base if is_offline or silence else None
+
+    def _silence(self, now: float) -> list[str]:
+        """A broker that keeps silent about topics that the agent may not read: what else would be heard by now."""
+        bridge = self.decoder.bridge
+        if not (self._is_connected and bridge.has_topics) or bridge.is_online is False:
+            return []
+        if bridge.is_online is None:
+            is_early = now - self._connected_at < KEPT_S
+            return [] if is_early or self.watch.has_heard(bridge.base) else [unheard(bridge, self.user)]
+        since = self.watch.silent_since(bridge.base, now)
+        return [] if since is None else [silent(bridge, self.user, since)]
+
+
+def unheard(bridge: Bridge, user: str | None) -> str:
+    """Nothing came of Zigbee2MQTT, not even what it keeps on the broker; in words."""
+    return (
+        f"nothing is heard of Zigbee2MQTT, not even {bridge.base}bridge/state, which it keeps on the broker: does it use this broker, "
+        f"is base_topic of [zigbee2mqtt] in agent.toml right, and does the broker's ACL have 'topic read {bridge.base}#' {below(user)}?"
+    )
+
+
+def silent(bridge: Bridge, user: str | None, since: float) -> str:
+    """Zigbee2MQTT is there, and none of its devices; in words."""
+    return (
+        f"Zigbee2MQTT is online, but nothing has come from any of its devices since {iso_utc(since)}: "
+        f"does the broker's ACL have 'topic read {bridge.base}#' {below(user)}, and does Zigbee2MQTT's log show their messages?"
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import queue
-import random
+import ssl
 import sys
 import threading
 import time
@@ -25,7 +25,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge_agent.clock import boottime
 from edge_agent.config import BrokerSettings
 from edge_agent.contract.errors import ConfigError
+from edge_agent.outage import Outage
 from edge_agent.outbox import Outbox
+from edge_agent.reads import Reads
+from edge_agent.rivals import Rivals
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +41,22 @@ RECEIVE_MAXIMUM: Final = 100
 """Messages that an MQTT 5 broker may send ahead of acknowledgement."""
 KEEPALIVE_S: Final = 30
 SESSION_EXPIRY_S: Final = 3600
-LONGEST_BACK_OFF_S: Final = 60
+LONGEST_PATIENCE_S: Final = 60.0
 FIRST_PATIENCE_S: Final = 3.0
 """Wait this long for the broker's first answer before the other version of MQTT is tried; doubled each time."""
 QUIET_S: Final = 0.7
 """A broker that had kept messages sends them at once, without such a pause."""
 STABLE_S: Final = 30
 """A connection that lasted this long was a good one: the next attempt follows at once."""
+ADVICE: Final = {
+    "Not authorized": "check username and password file",
+    "Bad user name or password": "check username and password file",
+    "Client identifier not valid": "choose another client_id",
+}
+"""What to do when the broker refuses the connection, by its reason."""
+TAKEN_OVER: Final = "Session taken over"
+RUN: Final = "run"
+"""MQTT 5 user property of own statuses: which run of which agent wrote them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +98,15 @@ class BrokerLink:
                 acknowledgements would stand in line behind all that it has to hand out.
         """
         self.settings, self.client_id, self.status_topic = settings, client_id, status_topic
-        self.subscriptions = [(topic, 1) for topic in subscriptions]
+        own = () if status_topic is None else (status_topic,)
+        self.reads = Reads([*subscriptions, *own], self._ask, user=settings.username)
+        self.rivals = Rivals(client_id)
         self.keep_session, self.lossless = keep_session, lossless
         self.attempted = threading.Event()
         """Set once the first connect attempt has ended, well or badly."""
         self.connected = threading.Event()
-        self.problem: str | None = None
-        """Why there is no connection, in words; None while there is one."""
+        self.outage = Outage(f"{settings.host}:{settings.port}")
         self.dropped = 0
-        self.failed_attempts = 0
         self._queue: queue.Queue[tuple[Message, int]] = queue.Queue(QUEUE_SIZE)
         """Messages and their ids (0: wants no acknowledgement)."""
         self._handed_out = 0
@@ -108,9 +120,8 @@ class BrokerLink:
         self._is_version_proven = False
         self._patience_s = FIRST_PATIENCE_S
         self._patience: threading.Timer | None = None
-        self._failures_in_a_row = 0
         self._client = self._new_client(MQTTProtocolVersion.MQTTv5)
-        self.outbox = Outbox(self._send)
+        self.outbox = Outbox(self._send, user=settings.username)
         if status_topic is not None:
             self.outbox.put(status_topic, b"online", retain=True)
 
@@ -180,15 +191,26 @@ class BrokerLink:
         """Whether the connection speaks MQTT 5."""
         return bool(self._client.protocol == MQTTProtocolVersion.MQTTv5)
 
+    @property
+    def problem(self) -> str | None:
+        """Why there is no connection, in words; None while there is one."""
+        return self.outage.problem
+
     def state(self) -> dict[str, Any]:
         """What `health` tells about the connection."""
         version = "5" if self.is_mqtt5 else "3.1.1"
         return {
             "version": version,
             "dropped": self.dropped + self.outbox.dropped,
-            "failed_attempts": self.failed_attempts,
-            "refused_topics": sorted(self.outbox.refused),
+            "failed_attempts": self.outage.attempts,
+            "refused_topics": sorted(self.outbox.refused.counts),
+            "refused_reads": sorted(self.reads.refused.counts),
+            "rivals": self.rivals.is_proven(time.monotonic()),
         }
+
+    def problems(self) -> list[str]:
+        """What the owner should look at while the connection stands, in words."""
+        return [*self.rivals.words(time.monotonic()), *self.reads.refused.words(), *self.outbox.refused.words()]
 
     # own messages
 
@@ -202,20 +224,20 @@ class BrokerLink:
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Read more topics, from now on and after every reconnect."""
-        known = {topic for topic, _ in self.subscriptions}
-        more = [(topic, 1) for topic in topics if topic not in known]
-        self.subscriptions = [*self.subscriptions, *more]
-        if more and self.connected.is_set():
-            self._client.subscribe(more)
+        with self._lock:
+            new = self.reads.add(topics)
+            if self.connected.is_set():
+                self.reads.ask(new)
 
     def republish(self) -> None:
         """Send `online` and every retained value again."""
         self.outbox.send_all()
 
     def _send(self, topic: str, data: bytes, *, retain: bool, lifetime_s: int | None) -> int | None:
-        properties = None
-        if lifetime_s is not None and self.is_mqtt5:
-            properties = _properties(PacketTypes.PUBLISH, MessageExpiryInterval=lifetime_s)
+        values: dict[str, Any] = {} if lifetime_s is None else {"MessageExpiryInterval": lifetime_s}
+        if topic == self.status_topic:
+            values["UserProperty"] = (RUN, self.rivals.mark)
+        properties = _properties(PacketTypes.PUBLISH, **values) if values and self.is_mqtt5 else None
         info = self._client.publish(topic, data, qos=0 if self.lossless else 1, retain=retain, properties=properties)
         return None if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE else info.mid
 
@@ -227,7 +249,8 @@ class BrokerLink:
         if self.settings.username is not None:
             client.username_pw_set(self.settings.username, self.settings.password)
         if self.status_topic is not None:
-            client.will_set(self.status_topic, b"offline", qos=1, retain=True)
+            mark = _properties(PacketTypes.WILLMESSAGE, UserProperty=(RUN, self.rivals.mark)) if version == MQTTProtocolVersion.MQTTv5 else None
+            client.will_set(self.status_topic, b"offline", qos=1, retain=True, properties=mark)
         if self.settings.tls:
             _use_tls(client, self.settings)
         client.connect_timeout = 5.0
@@ -256,9 +279,10 @@ class BrokerLink:
         if reason.getName() == "Unsupported protocol version" and client.protocol == MQTTProtocolVersion.MQTTv5:
             self._change_version(client)
         elif reason.is_failure:
-            self._report(f"refuses user {self.settings.username!r}: {reason}; check username and password file")
+            self.outage.report(f"refuses user {self.settings.username!r}: {reason}; {ADVICE.get(reason.getName(), 'look into its log')}", "refused")
+            self.attempted.set()
         else:
-            self._welcome(client)
+            self._welcome()
 
     def _on_socket_open(self, client: Client, _data: Any, _socket: Any) -> None:
         """Limit the wait for an answer: amqtt (and others that speak 3.1.1 only) leaves a CONNECT with a will of MQTT 5 unanswered."""
@@ -278,7 +302,7 @@ class BrokerLink:
         with self._lock:
             if self._patience is None or client is not self._client or self._stopping.is_set():
                 return
-            self._patience, self._patience_s = None, min(2 * self._patience_s, LONGEST_BACK_OFF_S)
+            self._patience, self._patience_s = None, min(2 * self._patience_s, LONGEST_PATIENCE_S)
             self._change_version(client)
 
     def _change_version(self, client: Client) -> None:
@@ -290,26 +314,28 @@ class BrokerLink:
         client.disconnect()
         self._open(self._client)
 
-    def _welcome(self, client: Client) -> None:
+    def _welcome(self) -> None:
         self._connected_at = time.monotonic()
         self._is_version_proven = True
-        if self.problem is not None:
-            log.info("connected to the broker after %d failed attempts", self._failures_in_a_row)
-        self.problem = None
-        if self.subscriptions:
-            client.subscribe(self.subscriptions)
+        self.outage.over()
+        with self._lock:
+            self.reads.ask(self.reads.topics)
         self.connected.set()
         self.outbox.open()
         self.attempted.set()
 
-    def _on_subscribe(self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Properties | None) -> None:
-        for (topic, _), reason in zip(self.subscriptions[-len(reasons) :], reasons, strict=False):
-            if reason.is_failure:
-                log.warning("broker refuses reading %s (%s): allow it in the broker's ACL", topic, reason)
+    def _ask(self, topics: Sequence[str]) -> int | None:
+        return self._client.subscribe([(topic, 1) for topic in topics])[1]
+
+    def _on_subscribe(self, _client: Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None) -> None:
+        with self._lock:  # whoever asked has noted the request by now
+            self.reads.answered(mid, [str(reason) if reason.is_failure else None for reason in reasons])
 
     def _on_connect_fail(self, client: Client, _data: Any) -> None:
         if client is self._client:
-            self._report(f"cannot be reached: {sys.exception()}")  # paho calls this from its `except OSError`
+            error = sys.exception()  # paho calls this from its `except OSError`
+            advice = "; check ca_file, and the names in the broker's certificate" if isinstance(error, ssl.SSLCertVerificationError) else ""
+            self.outage.report(f"cannot be reached: {error}{advice}")
             self._back_off()
 
     def _on_disconnect(self, client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None) -> None:
@@ -318,34 +344,35 @@ class BrokerLink:
             return
         self.connected.clear()
         self.outbox.close()
-        lasted_s = 0.0 if self._connected_at is None else time.monotonic() - self._connected_at
         if self._stopping.is_set():
             self._closed.set()
             return
-        if self._connected_at is not None:
-            self._report(f"closed the connection ({reason}); if this repeats, another program uses client id {self.client_id!r}")
-        elif self.problem is None:
-            self._report("closed the connection before it answered: is this port meant for TLS, or the broker starting?")
-        self._connected_at = None
-        self._back_off(after_stable=lasted_s > STABLE_S)
+        now, connected_at, self._connected_at = time.monotonic(), self._connected_at, None
+        if connected_at is not None:
+            if reason.getName() == TAKEN_OVER:
+                self.rivals.took_over(now)
+            self.outage.report(f"closed the connection ({reason}); if this repeats, another program uses client id {self.client_id!r}")
+        elif self.outage.problem is None:
+            why = "does the broker want a certificate that it can check (cert_file, key_file)" if self.settings.tls else "is this port meant for TLS"
+            self.outage.report(f"closed the connection before it answered: {why}, or is it starting?")
+        self._back_off(after_stable=connected_at is not None and now - connected_at > STABLE_S)
 
     def _back_off(self, *, after_stable: bool = False) -> None:
-        """Wait longer after each failure, by a random time, so that agents and rivals for one client id do not march in step."""
-        self._failures_in_a_row = 1 if after_stable else self._failures_in_a_row + 1
-        delay_s = random.randint(1, min(2 ** min(self._failures_in_a_row, 10), LONGEST_BACK_OFF_S))  # noqa: S311  no secret
-        self._client.reconnect_delay_set(delay_s, delay_s)
-
-    def _report(self, problem: str) -> None:
-        """Log a problem when it is new; count it in any case."""
-        self.failed_attempts += 1
-        if problem != self.problem:
-            log.warning("broker %s:%d %s; trying on", self.settings.host, self.settings.port, problem)
-        self.problem = problem
         self.attempted.set()
+        delay_s = self.outage.wait_s(after_stable=after_stable, is_contested=self._tell_rivals())
+        self._client.reconnect_delay_set(delay_s, delay_s)  # type: ignore[arg-type]  # it adds seconds, and fractions too
+
+    def _tell_rivals(self) -> bool:
+        words = self.rivals.words(time.monotonic())
+        for text in words:
+            self.outage.warn(text)
+        return bool(words)
 
     def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
         self._arrived_at = time.monotonic()
         payload = bytes(message.payload)
+        if message.topic == self.status_topic:
+            return self._hear_status(client, message)
         if message.qos:
             if message.dup and self._unacknowledged.get(message.mid) == (message.topic, payload):
                 return None  # it is still in the queue, or being used
@@ -362,12 +389,21 @@ class BrokerLink:
                     return None
         return None
 
+    def _hear_status(self, client: Client, message: MQTTMessage) -> None:
+        """Own status as the broker has it: by another agent's mark a rival is known, and what it or an older connection left behind is put right."""
+        client.ack(message.mid, message.qos)
+        marks = dict(getattr(message.properties, "UserProperty", ()))
+        self.rivals.heard(marks.get(RUN), bytes(message.payload), time.monotonic())
+        self._tell_rivals()
+        if message.payload != b"online" and not message.retain and self.connected.is_set() and not self._stopping.is_set():
+            self.outbox.put(message.topic, b"online", retain=True)
+
     def _on_publish(self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties | None) -> None:
         # paho holds the lock here that `publish` needs: nothing may be waited for
         self.outbox.answered(mid, str(reason) if reason.is_failure else None)
 
 
-def _properties(packet: int, **values: int) -> Properties:
+def _properties(packet: int, **values: Any) -> Properties:
     properties = Properties(packet)  # type: ignore[no-untyped-call]
     for name, value in values.items():
         setattr(properties, name, value)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-log = logging.getLogger(__name__)
+from edge_agent.refusals import Refusals
+
+TRY_AGAIN_S: Final = 600.0
+"""What was refused is sent again this often: somebody may have mended the broker's ACL."""
 
 
 class Send(Protocol):
@@ -31,10 +33,11 @@ class _Kept:
 class Outbox:
     """Keeps retained values and sends them again on every connection, because a broker without persistence forgets them."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, *, user: str | None = None) -> None:
         self.dropped = 0
-        self.refused: Counter[str] = Counter()
-        """Topics that the broker does not let the agent write (seen with MQTT 5 only)."""
+        self.refused = Refusals("write", user)
+        """Seen with MQTT 5 only."""
+        self._try_again_at = 0.0
         self._send_now = send
         self._is_open = False
         self._kept: dict[str, _Kept] = {}
@@ -89,15 +92,28 @@ class Outbox:
         self._answers.append((message_id, refusal))
 
     def settle(self) -> None:
-        """Look at the answers noted."""
+        """Look at the answers noted, and try again at times what was refused."""
         while self._answers:
             message_id, refusal = self._answers.popleft()
             with self._lock:
                 topic, number = self._in_flight.pop(message_id, ("", 0))
                 if refusal is not None:
-                    self._refuse(topic, refusal)
-                elif topic in self._kept and number:
+                    self.refused.note(topic, refusal)
+                else:
+                    self.refused.take_back(topic)
+                if refusal is None and number and topic in self._kept:
                     self._confirm(topic, number)
+        if self.refused.counts:
+            self._try_again()
+
+    def _try_again(self) -> None:
+        now = time.monotonic()
+        if self._try_again_at and now >= self._try_again_at:
+            with self._lock:
+                for topic in self._kept.keys() & self.refused.counts.keys() if self._is_open else ():
+                    self._send_kept(topic)
+        if now >= self._try_again_at:
+            self._try_again_at = now + TRY_AGAIN_S
 
     def _confirm(self, topic: str, number: int) -> None:
         if number < self._acknowledged.get(topic, 0):
@@ -107,11 +123,6 @@ class Outbox:
         self._acknowledged[topic] = number
         if not self._kept[topic].data:
             del self._kept[topic]  # removed from the broker: once is enough
-
-    def _refuse(self, topic: str, refusal: str) -> None:
-        if topic not in self.refused:
-            log.warning("broker refuses writing %s (%s): allow it in the broker's ACL", topic, refusal)
-        self.refused[topic] += 1
 
     def _send_kept(self, topic: str) -> None:
         kept = self._kept[topic]

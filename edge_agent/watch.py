@@ -24,6 +24,7 @@ BAD_VALUES: Final = 3
 """Values out of range in an hour or two, and more than good ones, that make a problem."""
 HOUR_S: Final = 3600.0
 OUT_OF_RANGE: Final = "outside the valid range"
+NEVER: Final = ", nor ever before: is the topic right, and does the broker's ACL let the agent read it?"
 
 
 class _Habit:
@@ -104,15 +105,28 @@ class Watch:
         found = [self._problem(habit, self._since, now) for habit in heard]
         return [text for text in found if text is not None]
 
+    def silent_since(self, prefix: str, now: float) -> float | None:
+        """Unix s since when none of the sensors whose topics begin with `prefix` was heard, once that is longer than any of them is ever silent."""
+        habits = [habit for habit in self._habits.values() if str(habit.sensor.topic).startswith(prefix)]
+        if self._since is None or not habits:
+            return None
+        since = max(_silent_since(habit, self._since) for habit in habits)
+        return since if now - since > min(habit.silent_after_s() for habit in habits) else None
+
+    def has_heard(self, prefix: str) -> bool:
+        """Whether any of the sensors whose topics begin with `prefix` ever spoke."""
+        return any(habit.last is not None for habit in self._habits.values() if str(habit.sensor.topic).startswith(prefix))
+
     def _problem(self, habit: _Habit, heard_since: float, now: float) -> str | None:
         sensor, bad, good = habit.sensor, sum(habit.bad), sum(habit.good)
         who = f"{sensor.name} ({sensor.topic})"
         if bad >= BAD_VALUES and bad > good:
             unit = "W" if sensor.feature.kind == "energy" else sensor.feature.unit
             return f"{who} sends values outside its valid range of {sensor.low:g} to {sensor.high:g} {unit}: {bad} lately"
-        since = heard_since if habit.last is None else max(habit.last, heard_since)
+        since = _silent_since(habit, heard_since)
         if now - since > habit.silent_after_s():
-            return f"{who} has sent nothing since {iso_utc(since if habit.last is None else habit.last)}{_usually(habit.spoken)}"
+            never = NEVER if habit.last is None else ""
+            return f"{who} has sent nothing since {iso_utc(since if habit.last is None else habit.last)}{_usually(habit.spoken)}{never}"
         flat_after_s = habit.flat_after_s()
         if flat_after_s is not None and habit.changed_at is not None and now - max(habit.changed_at, heard_since) > flat_after_s:
             return f"{who} sends the same value since {iso_utc(habit.changed_at)}{_usually(habit.changes)}"
@@ -161,6 +175,10 @@ class Watch:
                 habit.spoken.restore(stored["spoken"])
                 habit.changes.restore(stored["changes"])
                 habit.last, habit.value, habit.changed_at = stored["last"], stored["value"], stored["changed_at"]
+
+
+def _silent_since(habit: _Habit, heard_since: float) -> float:
+    return heard_since if habit.last is None else max(habit.last, heard_since)
 
 
 def _usually(cadence: Cadence) -> str:

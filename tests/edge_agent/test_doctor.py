@@ -75,7 +75,10 @@ def test_all_is_well():
 @pytest.mark.parametrize(
     ("messages", "problem"),
     [
-        ([METER], "room: zigbee2mqtt/room: no message; sensors that report on change may take an hour"),
+        (
+            [METER],
+            "room: zigbee2mqtt/room: no message; sensors that report on change may take an hour; a broker whose ACL forbids reading says nothing",
+        ),
         ([METER, ("room", {"humidity": 50})], "room: zigbee2mqtt/room: 1 messages, none with a usable 'temperature'; there is humidity"),
         (
             [METER, ("room", {"temperature_l1": 5, "temperature_l2": 6, "linkquality": 9})],

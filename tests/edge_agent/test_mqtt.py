@@ -8,14 +8,16 @@ import signal
 import socket
 import subprocess
 import threading
+from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_agent.config import BrokerSettings
+from edge_agent.config import BrokerSettings, read_settings
 from edge_agent.contract.errors import ConfigError
 from edge_agent.mqtt import BrokerLink
+from edge_agent.outage import LONGEST_WAIT_S
 
 STATUS = "hearthcast/house/status"
 
@@ -227,11 +229,11 @@ def test_messages_that_were_not_used_come_again(broker, link_to, watch, eventual
 
 @pytest.mark.broker
 def test_wrong_password_is_reported_once_and_counted(make_broker, link_to, caplog, eventually, monkeypatch):
-    monkeypatch.setattr("edge_agent.mqtt.LONGEST_BACK_OFF_S", 1)
+    monkeypatch.setitem(LONGEST_WAIT_S, "refused", 0.5)
     broker = make_broker(users={"agent": "right"})
     with caplog.at_level(logging.INFO):
         link = link_to(broker.port, username="agent", password="wrong")
-        eventually(lambda: link.failed_attempts >= 3)
+        eventually(lambda: link.outage.attempts >= 3)
     warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert len(warnings) == 1
     assert f"broker 127.0.0.1:{broker.port} refuses user 'agent'" in warnings[0]
@@ -254,9 +256,73 @@ def test_a_topic_that_the_broker_does_not_let_write_is_named(make_broker, link_t
     link.publish("homeassistant/device/x/config", "{}", retain=True)
     link.publish("homeassistant/device/x/config", "{}", retain=True)
     settle(link, eventually)
-    assert link.outbox.refused["homeassistant/device/x/config"] == 2
-    assert sum("refuses writing homeassistant/device/x/config" in r.getMessage() for r in caplog.records) == 1
-    assert set(link.outbox.refused) == {"homeassistant/device/x/config"}
+    assert link.outbox.refused.counts == {"homeassistant/device/x/config": 2}
+    (words,) = link.problems()
+    assert words.startswith("broker refuses writing homeassistant/device/x/config (Not authorized): add 'topic write homeassistant/device/x/config'")
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == [words]
+
+
+@pytest.mark.broker
+def test_a_topic_that_may_be_written_again_is_no_problem_any_more(make_broker, link_to, eventually, monkeypatch):
+    monkeypatch.setattr("edge_agent.outbox.TRY_AGAIN_S", 0.05)
+    rights = f"user agent\ntopic readwrite {STATUS}\n"
+    broker = make_broker(users={"agent": "right"}, acl=rights)
+    link = link_to(broker.port, username="agent", password="right")
+    eventually(link.connected.is_set)
+    link.publish("out/x", "1", retain=True)
+    eventually(lambda: link.get(0) or link.problems())
+    (broker.configuration.parent / "acl").write_text(f"{rights}topic write out/#\n")
+    broker.process.send_signal(signal.SIGHUP)
+    eventually(lambda: link.get(0.01) or not link.problems())
+
+
+@pytest.fixture
+def strict_broker(make_broker, tmp_path):
+    """A broker that answers a subscription which is not allowed with a refusal; an ACL file only keeps silent."""
+    plugin = next(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"), None)
+    if plugin is None:
+        pytest.skip("needs Mosquitto's dynamic security plugin")
+    rules = tmp_path / "rules.json"
+    access = {"publishClientSend": True, "publishClientReceive": True, "subscribe": False, "unsubscribe": True}
+    rules.write_text(json.dumps({"defaultACLAccess": access, "clients": [], "groups": [], "roles": []}))
+    return make_broker(extra=(f"plugin {plugin}", f"plugin_opt_config_file {rules}"))
+
+
+@pytest.mark.broker
+def test_a_topic_that_the_broker_does_not_let_read_is_named(strict_broker, link_to, eventually):
+    link = link_to(strict_broker.port)
+    eventually(lambda: len(link.problems()) == 2)
+    assert link.problems()[0].startswith("broker refuses reading in/# (Not authorized): add 'topic read in/#' above the first 'user' line")
+    assert link.state()["refused_reads"] == [STATUS, "in/#"]
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("other_id", ["hearthcast-house", "second"])
+def test_another_agent_for_this_site_is_named_and_left_in_peace(broker, link_to, eventually, caplog, monkeypatch, other_id):
+    monkeypatch.setitem(LONGEST_WAIT_S, "away", 0.2)
+    links = [link_to(broker.port)]
+    eventually(links[0].connected.is_set)
+    links.append(link_to(broker.port, client_id=other_id))
+    eventually(lambda: any(link.problems() for link in links))
+    (words,) = next(link for link in links if link.problems()).problems()
+    assert words.startswith("another agent is at work for this site")
+    assert sum(record.getMessage() == words for record in caplog.records) >= 1
+    if other_id == "hearthcast-house":
+        eventually(lambda: sum(link.connected.is_set() for link in links) == 1)  # the other one waits for minutes
+
+
+@pytest.mark.broker
+def test_an_agent_that_was_killed_is_no_rival_of_its_successor(broker, link_to, watch, eventually):
+    controller = watch(broker.port)
+    first = link_to(broker.port, client_id="before")
+    eventually(lambda: controller.retained.get(STATUS) == "online")
+    second = link_to(broker.port)
+    eventually(lambda: controller.seen.count((STATUS, "online")) == 2)
+    first._client.on_disconnect = lambda client, *_: client.disconnect()
+    first._client.socket().shutdown(socket.SHUT_RDWR)
+    eventually(lambda: (STATUS, "offline") in controller.seen)
+    eventually(lambda: controller.retained[STATUS] == "online")  # the late will is put right
+    assert second.problems() == []
 
 
 def test_no_broker_at_all_is_reported_and_ends_quickly(link_to, caplog, eventually):
@@ -322,6 +388,15 @@ def test_a_lossless_link_with_a_full_queue_still_stops(broker, link_to, watch, m
 
 
 @pytest.mark.broker
+def test_a_password_from_systemds_credentials(make_broker, eventually, link_to, tmp_path):
+    broker = make_broker(users={"agent": "right"})
+    (tmp_path / "mqtt-password").write_text("right\n")
+    flags = {"broker": f"127.0.0.1:{broker.port}", "username": "agent"}
+    settings = read_settings(None, flags=flags, environment={"CREDENTIALS_DIRECTORY": str(tmp_path), "HOME": str(tmp_path)})
+    eventually(link_to(broker.port, username="agent", password=settings.broker.password).connected.is_set)
+
+
+@pytest.mark.broker
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho does not close the socket of a failed handshake
 def test_tls_with_an_own_authority(make_broker, link_to, tmp_path, eventually):
     ca, certificate, key = make_certificates(tmp_path)
@@ -330,12 +405,28 @@ def test_tls_with_an_own_authority(make_broker, link_to, tmp_path, eventually):
     stranger = link_to(broker.port, tls=True, client_id="other")  # trusts the system's authorities only
     eventually(stranger.attempted.is_set)
     assert "CERTIFICATE_VERIFY_FAILED" in stranger.problem
+    assert "check ca_file" in stranger.problem
     stranger.stop()
     next(thread for thread in threading.enumerate() if thread.name.endswith("-other")).join()  # its sockets are garbage only then
 
 
+@pytest.mark.broker
+def test_tls_with_an_own_certificate_in_the_place_of_a_password(make_broker, link_to, tmp_path, eventually):
+    ca, certificate, key = make_certificates(tmp_path)
+    rules = ("require_certificate true", "use_identity_as_username true")
+    files = (f"cafile {ca}", f"certfile {certificate}", f"keyfile {key}")
+    broker = make_broker(extra=(*files, *rules), acl=f"user agent\ntopic readwrite {STATUS}\n")
+    link = link_to(broker.port, tls=True, ca_file=ca, cert_file=tmp_path / "agent.crt", key_file=tmp_path / "agent.key")
+    eventually(link.connected.is_set)
+    settle(link, eventually)
+    assert link.problems() == []  # it writes its status by the right of its certificate's name
+    stranger = link_to(broker.port, tls=True, ca_file=ca, client_id="other")
+    eventually(lambda: stranger.problem)
+    assert "does the broker want a certificate" in stranger.problem
+
+
 def make_certificates(folder):
-    """An authority, and a server certificate for 127.0.0.1."""
+    """An authority, a server certificate for 127.0.0.1, and one of the agent's (agent.crt, agent.key)."""
 
     def openssl(*arguments):
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
@@ -346,6 +437,8 @@ def make_certificates(folder):
     (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
     signing = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
     openssl("x509", "-req", "-in", "server.csr", *signing, "-out", "server.crt")
+    openssl("req", *curve, "-subj", "/CN=agent", "-keyout", "agent.key", "-out", "agent.csr")
+    openssl("x509", "-req", "-in", "agent.csr", *signing[:-2], "-out", "agent.crt")
     return folder / "ca.crt", folder / "server.crt", folder / "server.key"
 
 

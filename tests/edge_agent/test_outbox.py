@@ -84,8 +84,31 @@ def test_a_refusal_is_logged_once_and_counted(wire, caplog):
     for _ in range(3):
         wire.outbox.put("a", b"1", retain=True)
     wire.answer(1, 2, 3, refusal="Not authorized")
-    assert wire.outbox.refused == {"a": 3}
-    assert [record.getMessage() for record in caplog.records] == ["broker refuses writing a (Not authorized): allow it in the broker's ACL"]
+    assert wire.outbox.refused.counts == {"a": 3}
+    (words,) = wire.outbox.refused.words()
+    assert [record.getMessage() for record in caplog.records] == [words]
+    assert words.startswith("broker refuses writing a (Not authorized): add 'topic write a' above the first 'user' line in the broker's ACL file")
+
+
+def test_what_was_refused_is_tried_again_and_forgotten_when_it_is_taken(wire, monkeypatch):
+    monkeypatch.setattr("edge_agent.outbox.TRY_AGAIN_S", 0.0)
+    wire.outbox.open()
+    wire.outbox.put("a", b"1", retain=True)
+    wire.outbox.put("b", b"1", retain=True)
+    wire.answer(1, refusal="Not authorized")
+    wire.answer(2)
+    assert wire.values() == [("a", "1"), ("b", "1"), ("a", "1")]
+    wire.answer(3)
+    assert wire.outbox.refused.words() == []
+    wire.outbox.settle()
+    assert len(wire.sent) == 3
+
+
+def test_a_refusal_that_is_no_matter_of_rights_does_not_send_to_the_acl(wire):
+    wire.outbox.open()
+    wire.outbox.put("a", b"1", retain=True)
+    wire.answer(1, refusal="Quota exceeded")
+    assert wire.outbox.refused.words() == ["broker refuses writing a (Quota exceeded): look into the broker's log and limits"]
 
 
 def test_what_a_full_connection_does_not_take_is_counted(wire):

@@ -60,6 +60,9 @@ class ScriptedLink:
     def state(self):
         return {"refused_topics": []}
 
+    def problems(self):
+        return []
+
     def get(self, _timeout_s):
         return self.incoming.popleft() if self.incoming else None
 

@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.contract.schema import parse_house
 from edge_agent.reading import Reading
-from edge_agent.watch import Watch
+from edge_agent.watch import NEVER, Watch
 
 T = 1_772_359_200.0
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
@@ -46,7 +46,18 @@ def keep_talking(watch, *others, until):
 
 def test_a_sensor_that_never_spoke_is_named_after_its_hold_time(watch):
     assert watch.problems(T + 600) == []
-    assert watch.problems(T + 601) == ["room (zigbee2mqtt/room) has sent nothing since 2026-03-01T10:00:00Z"]
+    assert watch.problems(T + 601) == [f"room (zigbee2mqtt/room) has sent nothing since 2026-03-01T10:00:00Z{NEVER}"]
+
+
+def test_all_are_silent_once_the_quickest_of_them_is(watch):
+    assert watch.silent_since("zigbee2mqtt/", T + 600) is None
+    assert watch.silent_since("zigbee2mqtt/", T + 601) == T
+    assert not watch.has_heard("zigbee2mqtt/")
+    keep_talking(watch, "meter", until=T + 500)
+    assert watch.silent_since("zigbee2mqtt/", T + 1100) is None
+    assert watch.silent_since("zigbee2mqtt/", T + 1101) == T + 500
+    assert watch.has_heard("zigbee2mqtt/")
+    assert watch.silent_since("weather/", T + DAY) is None
 
 
 def test_before_anything_could_be_heard_nobody_is_silent():
