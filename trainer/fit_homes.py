@@ -35,6 +35,7 @@ from trainer.presets import plan_for
 from trainer.quality_report import record_of
 from trainer.run_folder import RunFolder
 from trainer.scores import Predictions
+from trainer.spool import Spool
 from trainer.tracking import RunStart, TrackedRun, track
 from trainer.untracked import OFF, UntrackedRun
 from trainer.windows import Windows
@@ -64,6 +65,8 @@ class HomesMaterial:
     asked: HomesRequest
     findings: list[Finding]
     """What was found in the histories of all homes, those left out too."""
+    spool: Spool
+    """Where homes and windows lie."""
     made: dict[str, ManyWindows] = field(default_factory=dict)
     """Windows by part of the homes, once they are made: a search trains on them again and again."""
 
@@ -153,7 +156,8 @@ def read_material(request: FitRequest, homes: HomesRequest, console: Console) ->
     Raises:
         HearthcastError: the houses or their tables cannot be used, or are too few.
     """
-    surveyed = survey(homes.sources, console)
+    spool = Spool(request.out)
+    surveyed = survey(homes.sources, console, spool)
     every = surveyed.homes
     split = split_homes(every, seed=request.seed)
     # the published plan has the coarsest step; which home it is made from does not matter
@@ -161,7 +165,7 @@ def read_material(request: FitRequest, homes: HomesRequest, console: Console) ->
     console.print(
         f"{len(every)} homes: {len(split.train)} to train on, {len(split.stopping)} for early stopping, {len(split.calibration)} to calibrate"
     )
-    return HomesMaterial(every, split, plan, fingerprint_of(every), homes, surveyed.findings)
+    return HomesMaterial(every, split, plan, fingerprint_of(every), homes, surveyed.findings, spool)
 
 
 def started_facts(request: FitRequest, material: HomesMaterial) -> dict[str, Any]:
@@ -263,7 +267,7 @@ def _many(material: HomesMaterial, forms: Sequence[Form], name: str, console: Co
     with counting(console, f"climatology, {name} homes", len(forms)) as advance:
         parts = []
         for home, form, rng, share in forms:
-            parts.append(windows_of(home, form(), material.plan, per_day=share * material.asked.per_day, rng=rng))
+            parts.append(material.spool.keep(windows_of(home, form(), material.plan, per_day=share * material.asked.per_day, rng=rng)))
             advance(1)
     windows = ManyWindows(parts)
     by_step = ", ".join(f"{sum(map(len, parts)):,} of {step_s // 60} min" for step_s, parts in windows.by_step().items())

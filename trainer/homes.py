@@ -20,6 +20,7 @@ from trainer.datasets import ReadOptions, fingerprint, read_table
 from trainer.display import counting
 from trainer.findings import Finding
 from trainer.quality_report import print_summary
+from trainer.spool import Spool
 
 Floats = npt.NDArray[np.float64]
 
@@ -95,8 +96,8 @@ def read_homes(sources: Sources, console: Console) -> list[Home]:
     return survey(sources, console).homes
 
 
-def survey(sources: Sources, console: Console) -> Survey:
-    """The homes of all houses; one that cannot be used is left out and named, which ends nothing.
+def survey(sources: Sources, console: Console, spool: Spool | None = None) -> Survey:
+    """The homes of all houses; one that cannot be used is left out and named, which ends nothing. Their tables lie in the `spool`, if one is given.
 
     Raises:
         ConfigError: houses and files do not pair up, two houses have one name, a house without an energy target, a share outside (0, 1].
@@ -112,6 +113,7 @@ def survey(sources: Sources, console: Console) -> Survey:
     with counting(console, "reading and checking houses", len(given) + len(further)) as advance:
         for number, (house, files, share) in enumerate((*given, *further)):
             one = _survey_house(house, files, sources, share)
+            one = one if spool is None else replace(one, homes=[spool.keep(home) for home in one.homes])
             surveys.append(one if number < len(given) else replace(one, homes=[replace(h, is_whole=False, is_changed=False) for h in one.homes]))
             advance(1)
     whole = Survey([home for one in surveys for home in one.homes], [finding for one in surveys for finding in one.findings])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -55,7 +56,6 @@ class FaultyForecasts:
     def __init__(self, truth: WeatherSource, *, seed: int) -> None:
         """Make forecasts of `truth`."""
         self.truth, self.seed = truth, seed
-        self._paths: dict[tuple[str, int], Float32s] = {}
 
     def ahead(self, origins: Ints, *, horizon: int, step_s: int, roles: Sequence[str]) -> Float32s:
         """As `WeatherSource`."""
@@ -66,7 +66,7 @@ class FaultyForecasts:
         left = leads_h.astype(int)
         share = (leads_h - left).astype(np.float32)
         for channel, role in enumerate(roles):
-            paths = self._paths_of(role, int(leads_h[-1]) + 2)[which]
+            paths = _paths(role, int(leads_h[-1]) + 2)[which]
             error = paths[:, left] * (1 - share) + paths[:, left + 1] * share
             size = SIZES[role]
             faulty = values[:, :, channel] * np.exp(error) if size.relative else values[:, :, channel] + error
@@ -77,17 +77,17 @@ class FaultyForecasts:
         """As `WeatherSource`."""
         return self.truth.lack(role, origin, seconds=seconds)
 
-    def _paths_of(self, role: str, hours: int) -> Float32s:
-        """Courses of the error of `role`, hourly, `(N_PATHS, hours)`: an AR(1) process whose spread grows with the lead time."""
-        if (role, hours) not in self._paths:
-            rng = np.random.default_rng((self.seed, list(SIZES).index(role)))
-            path = rng.standard_normal((N_PATHS, hours))
-            for hour in range(1, hours):
-                path[:, hour] = HOURLY_PERSISTENCE * path[:, hour - 1] + np.sqrt(1 - HOURLY_PERSISTENCE**2) * path[:, hour]
-            size = SIZES[role]
-            spread = size.at_once + (size.after_a_day - size.at_once) * np.minimum(np.arange(hours) * 3600 / DAY_S, 1.0)
-            self._paths[role, hours] = (spread * path).astype(np.float32)
-        return self._paths[role, hours]
+
+@cache
+def _paths(role: str, hours: int) -> Float32s:
+    """Courses of the error of `role`, hourly, `(N_PATHS, hours)`: an AR(1) process whose spread grows with the lead time; the same for all homes."""
+    rng = np.random.default_rng(list(SIZES).index(role))
+    path = rng.standard_normal((N_PATHS, hours))
+    for hour in range(1, hours):
+        path[:, hour] = HOURLY_PERSISTENCE * path[:, hour - 1] + np.sqrt(1 - HOURLY_PERSISTENCE**2) * path[:, hour]
+    size = SIZES[role]
+    spread = size.at_once + (size.after_a_day - size.at_once) * np.minimum(np.arange(hours) * 3600 / DAY_S, 1.0)
+    return (spread * path).astype(np.float32)
 
 
 def training_weather(plan: FeaturePlan, series: Series, *, seed: int) -> WeatherSource | None:
