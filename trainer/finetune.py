@@ -25,11 +25,11 @@ from trainer.decision import BASE, Decision, decide
 from trainer.display import counting
 from trainer.evaluate import model_predictions, score_table
 from trainer.fit import BATCH, MODEL, FitRequest, house_text, read_history
-from trainer.gallery import forecast_pictures, save_pictures, tuning_picture
+from trainer.gallery import forecast_pictures, publish, tuning_picture
 from trainer.gate import compare
 from trainer.loop import Epoch
 from trainer.losses import losses_by_origin
-from trainer.machine import git_commit, library_versions, machine, peak_memory_mb
+from trainer.machine import made_with, peak_memory_mb
 from trainer.presets import trainings
 from trainer.quality_report import record_of
 from trainer.run_folder import RunFolder
@@ -214,10 +214,8 @@ def _record(request: FitRequest, start: StartModel, material: HouseMaterial, dec
         "house": material.house_text,
         "repairs": material.table.repairs,
         "quality": record_of(material.table.findings),
-        "versions": library_versions(),
         "backend": keras.backend.backend(),
-        "git_commit": git_commit(),
-        "machine": machine(),
+        **made_with(),
     }
 
 
@@ -240,10 +238,6 @@ def _show(
     figures = {} if decision.trials is None else tuning_picture(decision.trials, decision.choice)
     if tables:
         figures |= forecast_pictures(tables["test"], MODEL, plan=material.plan, zone=material.house.zone)
-    save_pictures(figures, folder.path)
     tracked.log_scores({span: {name: table[name] for name in (MODEL, BASE, CLIMATOLOGY)} for span, table in record["scores"].items()})
     tracked.log_scores({"beside_base": record["beside_base"], "gate": record["training"]["fine_tuning"]["gate"]})
-    for name, figure in figures.items():
-        tracked.log_picture(name, figure)
-    tracked.log_folder(folder.path)
-    tracked.log_forecaster(folder.path)
+    publish(figures, folder, tracked)

@@ -24,9 +24,9 @@ from trainer.datasets import ReadOptions, Table, read_table
 from trainer.devices import Device, OneDevice
 from trainer.display import TrainingDisplay, counting
 from trainer.evaluate import calibrate, model_predictions, score_table
-from trainer.gallery import forecast_pictures, loss_picture, save_pictures
+from trainer.gallery import forecast_pictures, loss_picture, publish
 from trainer.loop import Epoch, Progress, Task, train
-from trainer.machine import git_commit, library_versions, machine, peak_memory_mb
+from trainer.machine import made_with, peak_memory_mb
 from trainer.model import Network, build_base, build_seed, scaling_of
 from trainer.presets import HyperParameters, plan_for
 from trainer.quality_report import print_findings, record_of
@@ -319,10 +319,8 @@ def _record(request: FitRequest, material: Material, trained: Trained) -> dict[s
         "house": material.house_text,
         "repairs": material.table.repairs,
         "quality": record_of(material.table.findings),
-        "versions": library_versions(),
         "backend": keras.backend.backend(),
-        "git_commit": git_commit(),
-        "machine": machine(),
+        **made_with(),
     }
 
 
@@ -341,13 +339,9 @@ def _show(
         **loss_picture(trained.progress.history, trained.progress.best_epoch, loss=loss),
         **forecast_pictures(shown, MODEL, plan=material.plan, zone=material.house.zone),
     }
-    save_pictures(figures, folder.path)
     # the other baselines score the same in every run and would bury what differs; run.json has them all
     tracked.log_scores({span: {name: table[name] for name in (MODEL, CLIMATOLOGY)} for span, table in record["scores"].items()})
-    for name, figure in figures.items():
-        tracked.log_picture(name, figure)
-    tracked.log_folder(folder.path)
-    tracked.log_forecaster(folder.path)
+    publish(figures, folder, tracked)
 
 
 def verdict(record: Mapping[str, Any]) -> list[str]:

@@ -25,10 +25,10 @@ from trainer.display import counting
 from trainer.evaluate import model_predictions, raw_outputs, score_table
 from trainer.findings import Finding
 from trainer.fit import BATCH, MODEL, FitRequest, TrackedDisplay
-from trainer.gallery import loss_picture, save_pictures
+from trainer.gallery import loss_picture, publish
 from trainer.homes import TARGET, Home, HomeSplit, HomesRequest, fingerprint_of, seen, split_homes, survey
 from trainer.loop import Progress, Task, train
-from trainer.machine import git_commit, library_versions, machine, peak_memory_mb
+from trainer.machine import made_with, peak_memory_mb
 from trainer.many_windows import ManyWindows, windows_of
 from trainer.model import Network, build_base
 from trainer.presets import plan_for
@@ -350,10 +350,8 @@ def _record(request: FitRequest, material: HomesMaterial, progress: Progress, *,
         "scores_unit": "shares of each home's mean of 28 days",
         "hyper_parameters": request.hyper.to_dict(),
         "seed": request.seed,
-        "versions": library_versions(),
         "backend": keras.backend.backend(),
-        "git_commit": git_commit(),
-        "machine": machine(),
+        **made_with(),
     }
 
 
@@ -365,12 +363,8 @@ def _write(
     folder.write_model(model)
     folder.write_record(record)
     figures = loss_picture(progress.history, progress.best_epoch, loss="CRPS + squared error, relative")
-    save_pictures(figures, folder.path)
     tracked.log_scores({span: {name: table[name] for name in (MODEL, CLIMATOLOGY)} for span, table in record["scores"].items()})
-    for name, figure in figures.items():
-        tracked.log_picture(name, figure)
-    tracked.log_folder(folder.path)
-    tracked.log_forecaster(folder.path)
+    publish(figures, folder, tracked)
 
 
 def verdict_of_homes(record: dict[str, Any]) -> list[str]:

@@ -13,9 +13,12 @@ from edge_agent.contract.plan import FeaturePlan
 from trainer import pictures
 from trainer.baselines import CLIMATOLOGY
 from trainer.loop import Epoch
+from trainer.run_folder import RunFolder
 from trainer.scores import Predictions, where_all_known
+from trainer.tracking import TrackedRun
 from trainer.trials import SHARES, Choice, Trials
 from trainer.tuner import Recipe
+from trainer.untracked import UntrackedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,6 +56,15 @@ def tuning_picture(trials: Trials, choice: Choice | None) -> dict[str, Figure]:
         for rate, epochs in trials.trainings
     }
     return {"tuning": pictures.gains_by_share(gains, SHARES, kept=0.0 if choice is None else choice.recipe.share)}
+
+
+def publish(figures: Mapping[str, Figure], folder: RunFolder, tracked: TrackedRun | UntrackedRun) -> None:
+    """Put the pictures into the finished run folder, and all of that into MLflow."""
+    save_pictures(figures, folder.path)
+    for name, figure in figures.items():
+        tracked.log_picture(name, figure)
+    tracked.log_folder(folder.path)
+    tracked.log_forecaster(folder.path)
 
 
 def save_pictures(figures: Mapping[str, Figure], folder: Path) -> None:

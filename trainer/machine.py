@@ -14,6 +14,11 @@ from typing import Any, Final
 PACKAGES: Final = ("hearthcast", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy", "pandas", "mlflow")
 
 
+def made_with() -> dict[str, Any]:
+    """What a run's record says of all this."""
+    return {"versions": library_versions(), "git_commit": git_commit(), "machine": machine()}
+
+
 def library_versions() -> dict[str, str]:
     """Version by package, of those installed, and of Python."""
     versions = {"python": platform.python_version()}
