@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -161,6 +161,12 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+    def sync(self) -> None:
+        """Bring to the disk what transactions with NORMAL have left in SQLite's log."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        with self.errors("written"), suppress(FileNotFoundError), log.open("rb") as file:
+            os.fsync(file.fileno())
 
     @contextmanager
     def errors(self, done: str) -> Iterator[None]:

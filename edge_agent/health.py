@@ -85,6 +85,10 @@ class Health:
         if self._failing.pop(what, None) is not None:
             log.info("%s works again", what)
 
+    def is_failing(self, what: str) -> bool:
+        """Whether `what` failed and has not worked since."""
+        return what in self._failing
+
     def happened(self, what: str) -> None:
         """Log something that the owner should know of, and keep it among the last events."""
         log.warning("%s", what)

@@ -98,6 +98,8 @@ class History:
         self._ids: dict[str, int] = {}
         self._buffer: deque[Reading] = deque(maxlen=MAX_BUFFERED)
         self._committed_at = 0.0
+        self._is_synced = True
+        """Nothing that was written is still on its way to the disk."""
         self.readings_written = 0
         """Since the start."""
 
@@ -173,17 +175,25 @@ class History:
         self._buffer += readings
 
     def commit_if_due(self, now_monotonic: float) -> None:
-        """Write the buffered readings when the last time was half a second ago or longer; call it every half second at least."""
+        """Bring the buffered readings to the disk when the last time was half a second ago or longer; call it every half second at least."""
         if now_monotonic - self._committed_at >= COMMIT_EVERY_S:
             self._committed_at = now_monotonic
             self.commit()
+            self._sync()
 
-    def commit(self) -> None:
-        """Write the buffered readings now."""
+    def commit(self, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
+        """Write the buffered readings now. FULL: on the disk afterwards; NORMAL: safe from the death of the program, on the disk when it is due."""
         if self._buffer:
-            with self.transaction():
+            with self.transaction(synchronous):
                 self._write_readings()
-            self._forget_buffer()
+            self._buffer.clear()
+            self._is_synced = synchronous == "FULL"  # which takes with it what was written before
+
+    def _sync(self) -> None:
+        """Bring to the disk what `commit` has only written: SQLite's log, which would be written once more by a further transaction."""
+        if not self._is_synced:
+            self.database.sync()
+            self._is_synced = True
 
     def close_steps(self, closed: Iterable[ClosedStep], state: Mapping[str, Any]) -> None:
         """Store `closed` with their repairs, the step builder's `state` after them and the buffered readings: all of it or nothing.

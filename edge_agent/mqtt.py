@@ -109,7 +109,7 @@ class BrokerLink:
         self.dropped = 0
         self._queue: queue.Queue[tuple[Message, int]] = queue.Queue(QUEUE_SIZE)
         """Messages and their ids (0: wants no acknowledgement)."""
-        self._handed_out = 0
+        self._handed_out: list[int] = []
         self._unacknowledged: dict[int, tuple[str, bytes]] = {}
         """Messages taken and not acknowledged yet, by id: the broker sends them again after a reconnect."""
         self._arrived_at = 0.0
@@ -135,7 +135,7 @@ class BrokerLink:
         """Say `stopped`, disconnect in good order and end the thread; gives up on a dead line after about `timeout_s`."""
         self._stopping.set()
         self._end_patience()
-        self._acknowledge()
+        self.acknowledge()
         if not self.connected.is_set():
             self._client.disconnect()
             return
@@ -154,24 +154,36 @@ class BrokerLink:
             self.outbox.settle()
 
     def get(self, timeout_s: float) -> Message | None:
+        """As `take`, for who is done with a message when it asks for the next one: the one before is acknowledged now."""
+        self.acknowledge()
+        return self.take(timeout_s)
+
+    def take(self, timeout_s: float) -> Message | None:
         """The next message; None when none came within `timeout_s`.
 
-        Whoever asks for the next one is done with the one before: it is acknowledged only now, so that the broker sends no faster than messages are
-        used, and sends again what a crash took. Call it again and again, because it also looks after own messages.
+        It stays unacknowledged until `acknowledge` is called, so that the broker sends no faster than messages are used, and sends again what a crash
+        took. Call it again and again, because it also looks after own messages.
         """
         self.outbox.settle()
-        self._acknowledge()
         try:
-            message, self._handed_out = self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
+            message, message_id = self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
         except queue.Empty:
             return None
+        if message_id:
+            self._handed_out.append(message_id)
         return message
 
-    def _acknowledge(self) -> None:
-        if self._handed_out:
-            self._unacknowledged.pop(self._handed_out, None)
-            self._client.ack(self._handed_out, 1)
-            self._handed_out = 0
+    @property
+    def n_unacknowledged(self) -> int:
+        """How many messages were taken that the broker keeps until `acknowledge` is called; it sends only so many more (Mosquitto: 20)."""
+        return len(self._handed_out)
+
+    def acknowledge(self) -> None:
+        """Let the broker forget what was taken: it is used, or safe."""
+        for message_id in self._handed_out:
+            self._unacknowledged.pop(message_id, None)
+            self._client.ack(message_id, 1)
+        self._handed_out.clear()
 
     @property
     def waiting(self) -> int:

@@ -46,6 +46,10 @@ log = logging.getLogger(__name__)
 
 LONGEST_WAIT_S: Final = 0.5
 """The loop looks up this often at least: at signals, at the wall clock (which may be set) and at the watchdog."""
+GATHER_S: Final = 0.02
+"""Messages that come within this time are written to the disk together, before the broker may forget them."""
+MOST_UNACKNOWLEDGED: Final = 20
+"""As many as Mosquitto sends ahead of acknowledgement; more need not be gathered."""
 FIRST_CONNECT_S: Final = 1.0
 """Longest wait for the first connect attempt before the agent calls itself ready."""
 BIRTH_WAIT_S: Final = (2.0, 5.0)
@@ -144,9 +148,11 @@ class Service:
     def turn(self) -> None:
         """Wait for one message or the next deadline, and do what is due."""
         self._look_at_clock()
-        message = self.link.get(self._wait_s())
+        message = self.link.take(self._wait_s())
         for each in self._admitted(message):
             self._take(each)
+        if self.link.n_unacknowledged >= (MOST_UNACKNOWLEDGED if message else 1):
+            self._acknowledge()
         now = self._now()
         if not self._is_start_told and now != float("-inf"):
             self._tell_start(now)
@@ -166,6 +172,7 @@ class Service:
         self.notifier.stopping()
         self.keeper.save()
         self.hearing.save()
+        self._acknowledge()
         self.link.stop()
         self.keeper.close()
         self.health.tell_rejected()
@@ -180,9 +187,10 @@ class Service:
         return float("-inf") if now is None else now
 
     def _wait_s(self) -> float:
+        longest_s = GATHER_S if self.link.n_unacknowledged else LONGEST_WAIT_S
         if self.settings.replay_clock or self._next_close == float("-inf"):
-            return LONGEST_WAIT_S
-        return min(max(self._next_close - self._now(), 0.0), LONGEST_WAIT_S)
+            return longest_s
+        return min(max(self._next_close - self._now(), 0.0), longest_s)
 
     def _admitted(self, message: Message | None) -> list[Message]:
         if self.settings.replay_clock:
@@ -231,6 +239,12 @@ class Service:
             self._publish_health(self.clock.wall())
 
     # in
+
+    def _acknowledge(self) -> None:
+        """Let the broker forget what the disk knows now: a kill -9 must not cost a reading that it would have sent again."""
+        if not self.settings.replay_clock:  # a replay begins anew
+            self.keeper.secure()
+        self.link.acknowledge()
 
     def _take(self, message: Message) -> None:
         self.health.messages += 1

@@ -230,6 +230,18 @@ def test_readings_are_committed_when_half_a_second_has_passed(history, path):
     assert stored_readings(path) == 1
 
 
+def test_what_was_only_written_is_brought_to_the_disk_when_it_is_due(history, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink()))
+    history.add_readings([Reading("plug", T + 1.0, 1.0)])
+    history.commit("NORMAL")
+    assert synced == []
+    history.commit_if_due(10.0)
+    assert synced == [history.path.with_name("history.db-wal")]
+    history.commit_if_due(11.0)
+    assert len(synced) == 1
+
+
 def test_buffered_readings_are_written_with_a_closed_step_and_at_the_end(path):
     with History(path) as history:
         history.add_readings([Reading("room", T, 20.0)])

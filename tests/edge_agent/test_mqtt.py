@@ -336,6 +336,23 @@ def test_no_broker_at_all_is_reported_and_ends_quickly(link_to, caplog, eventual
 
 
 @pytest.mark.broker
+def test_messages_that_were_taken_come_again_until_they_are_acknowledged(broker, link_to, watch, eventually):
+    controller = watch(broker.port)
+    link = link_to(broker.port)
+    eventually(lambda: controller.retained.get(STATUS) == "online")
+    for i in range(4):
+        controller.publish("in/x", str(i))
+    assert [link.take(20).payload for _ in range(2)] == [b"0", b"1"]
+    link.acknowledge()
+    assert [link.take(20).payload for _ in range(2)] == [b"2", b"3"]
+    assert link.n_unacknowledged == 2
+    link.publish("out/x", "behind the acknowledgements", retain=True)
+    eventually(lambda: "out/x" in controller.retained)
+    successor = link_to(broker.port)  # as after kill -9: the first link says nothing more
+    assert [successor.get(20).payload for _ in range(2)] == [b"2", b"3"]
+
+
+@pytest.mark.broker
 def test_a_full_queue_drops_and_counts(broker, link_to, watch, eventually, monkeypatch):
     monkeypatch.setattr("edge_agent.mqtt.QUEUE_SIZE", 5)
     controller = watch(broker.port)

@@ -1,8 +1,10 @@
 """The agent's loop, with a scripted broker and clock and a real history on disk."""
 
+import contextlib
 import json
 import logging
 import random
+import sqlite3
 from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime, time
@@ -44,6 +46,7 @@ class ScriptedLink:
 
     problem = None
     is_drained = True
+    n_unacknowledged = 0
 
     def __init__(self):
         self.connected = Event()
@@ -63,8 +66,18 @@ class ScriptedLink:
     def problems(self):
         return []
 
-    def get(self, _timeout_s):
-        return self.incoming.popleft() if self.incoming else None
+    def take(self, _timeout_s):
+        if not self.incoming:
+            return None
+        self.n_unacknowledged += 1
+        return self.incoming.popleft()
+
+    def get(self, timeout_s):
+        self.acknowledge()
+        return self.take(timeout_s)
+
+    def acknowledge(self):
+        self.n_unacknowledged = 0
 
     def publish(self, topic, payload, **_options):
         self.published.append((topic, payload))
@@ -177,6 +190,24 @@ def test_live_steps_close_by_the_clock(agent):
     service.turn()
     assert service.link.origins() == [utc(1)]
     assert service.link.on("health")[-1]["last_step"] == utc(1)
+
+
+def test_the_broker_may_forget_a_message_only_when_its_reading_is_on_the_disk(agent, monkeypatch, tmp_path):
+    service = agent(clock=Clock(START))
+    link, forgotten = service.link, []
+
+    def acknowledge():
+        with contextlib.closing(sqlite3.connect(tmp_path / "history.db")) as other:
+            forgotten.append((link.n_unacknowledged, other.execute("SELECT count(*) FROM readings").fetchone()[0]))
+        link.n_unacknowledged = 0
+
+    monkeypatch.setattr(link, "acknowledge", acknowledge)
+    feed(service, hours(0, 0))
+    assert forgotten == []  # more may come
+    service.turn()
+    assert forgotten == [(2, 2)]
+    feed(service, [message("room", START - 60 * i, temperature=20.0) for i in range(1, 21)])
+    assert forgotten == [(2, 2), (20, 22)]  # the broker would send no more
 
 
 def test_of_overdue_live_forecasts_only_the_newest_is_made(agent):

@@ -1,0 +1,175 @@
+"""A home of 28 sensors on a real broker: what they send, remembered; and what the agent publishes, heard."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from benchmarks import material
+from edge_agent.contract.localtime import DAY_S
+from edge_agent.contract.schema import HouseSpec, Sensor
+from edge_agent.contract.units import from_canonical
+from edge_agent.history import History
+from edge_agent.reading import Reading
+from edge_agent.zigbee import Decoder
+
+HOUSE = material.HOUSE
+"""The reference house: 28 sensors, steps of ten minutes."""
+START = 1_780_264_800
+"""When a proof begins: 2026-06-01 00:00 in Berlin, on the grid of every step."""
+POWER_W = 300.0
+"""What every meter draws, always: its counter tells the true energy of any stretch of time."""
+
+
+def house() -> HouseSpec:
+    """The reference house."""
+    return material.house()
+
+
+def remember(path: Path, *, days: int, spec: HouseSpec | None = None) -> None:
+    """Give an agent a past that ends at `START`, so that its own model forecasts."""
+    series = material.series()
+    past = replace(series.between(series.end - days * DAY_S, series.end), start=START - days * DAY_S)
+    with History(path) as history:
+        history.bind(spec or house())
+        history.import_series(past)
+
+
+def client() -> mqtt.Client:
+    """A client of loopback's broker with its own thread, not connected yet."""
+    made = mqtt.Client(CallbackAPIVersion.VERSION2)
+    made.max_inflight_messages_set(1000)
+    return made
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message that the broker acknowledged, or not yet."""
+
+    readings: tuple[Reading, ...]
+    info: mqtt.MQTTMessageInfo
+    at: float
+    """On the monotonic clock."""
+
+
+class Sensors:
+    """The house's devices: each `report` is one message of every device at QoS 1, with `last_seen`, no value twice."""
+
+    def __init__(self, spec: HouseSpec, port: int, *, now: Callable[[], float], start: float) -> None:
+        """Connect.
+
+        Args:
+            spec: the house.
+            port: of the broker.
+            now: the time that the devices go by, unix s.
+            start: unix s at which the meters stood at 1000 kWh.
+        """
+        self.spec, self.now, self.origin, self.sent, self._count = spec, now, start, list[Sent](), 0
+        self._decoder = Decoder(spec)
+        self._topics: dict[str, list[Sensor]] = {}
+        for sensor in spec.sensors:
+            if sensor.topic is not None:
+                self._topics.setdefault(sensor.topic, []).append(sensor)
+        self.client = client()
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+    def report(self) -> None:
+        """One message of every device."""
+        self._count += 1
+        for topic, sensors in self._topics.items():
+            now = round(self.now(), 3)
+            fields: dict[str, Any] = {"last_seen": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")}
+            for sensor in sensors:
+                fields[str(sensor.field)] = self._value(sensor, now)
+            payload = json.dumps(fields)
+            readings = tuple(self._decoder.decode(topic, payload.encode(), received_at=None, retained=False))
+            self.sent.append(Sent(readings, self.client.publish(topic, payload, qos=1), time.monotonic()))
+
+    def settle(self, timeout_s: float = 30.0) -> None:
+        """Wait until the broker has acknowledged everything."""
+        for sent in self.sent:
+            sent.info.wait_for_publish(timeout_s)
+
+    def _value(self, sensor: Sensor, now: float) -> float:
+        """In the topic's unit: a counter of constant power, or a state that never stands still."""
+        if sensor.feature.kind == "energy":
+            return float(from_canonical(1e6 + POWER_W * (now - self.origin) / 3600, sensor.topic_unit))
+        low, high = max(sensor.low, -1000.0), min(sensor.high, 1000.0)
+        return float(from_canonical(low + (high - low) * (0.3 + 0.4 * (self._count * 0.0137 % 1)), sensor.topic_unit))
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A message of the agent's."""
+
+    at: float
+    """On the monotonic clock."""
+    topic: str
+    payload: bytes
+    retained: bool
+
+    def json(self) -> Any:
+        """The payload, parsed."""
+        return json.loads(self.payload)
+
+
+class Ear:
+    """Hears everything that the agent of a site publishes."""
+
+    def __init__(self, site: str, port: int) -> None:
+        self.base, self.heard, self._ready = f"hearthcast/{site}", list[Heard](), False
+        self.client = client()
+        self.client.on_message = self._on_message
+        self.client.on_connect = lambda *_: self.client.subscribe("hearthcast/#", qos=1)
+        self.client.on_subscribe = self._on_subscribe
+        self.client.reconnect_delay_set(1, 1)
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        until(lambda: self._ready, "the broker's answer")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+    def _on_subscribe(self, *_: object) -> None:
+        self._ready = True
+
+    def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        self.heard.append(Heard(time.monotonic(), message.topic, bytes(message.payload), message.retain))
+
+    def on(self, topic: str, *, since: float = 0.0) -> list[Heard]:
+        """What came below the site's base topic since then (monotonic), oldest first."""
+        return [heard for heard in list(self.heard) if heard.topic == f"{self.base}/{topic}" and heard.at >= since]
+
+
+def until(claim: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
+    """Wait until `claim()` holds; returns its value.
+
+    Raises:
+        TimeoutError: it never did.
+    """
+    end = time.monotonic() + timeout_s
+    while not (value := claim()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what} never came within {timeout_s:g} s")
+        time.sleep(0.02)
+    return value
