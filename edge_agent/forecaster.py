@@ -45,7 +45,9 @@ FULL_KNOWN_SHARE: Final = 0.9
 WAITING: Final = "waiting until"
 """In a reason that ends by itself, before the time (UTC) at which it may do so at the earliest."""
 CLIMATOLOGY: Final = "climatology"
-"""Name and id of a forecaster without a model."""
+"""Id of a forecaster without a model, and its name where it forecasts energy."""
+MIXTURE: Final = "naive-mixture"
+"""Its name where it forecasts a state, such as a room's temperature."""
 
 
 class Model:
@@ -150,7 +152,7 @@ def _weather_of(golden: Golden, plan: FeaturePlan) -> WeatherForecasts | None:
 
 
 class Forecaster:
-    """Forecasts one target of one house: by a bundle's model where its inputs allow, else by the rolling climatology."""
+    """Forecasts one target of one house: by a bundle's model where its inputs allow, else by the rolling climatology; a state by mixed naive ones."""
 
     def __init__(self, house: HouseSpec, model: Model | None, *, target: str | None = None) -> None:
         """Bind a model to a house.
@@ -188,7 +190,7 @@ class Forecaster:
     def identity(self) -> dict[str, str]:
         """Name and version of the model, as published."""
         if self.model is None:
-            return {"name": CLIMATOLOGY, "version": "1"}
+            return {"name": CLIMATOLOGY if self.plan.unit == "Wh" else MIXTURE, "version": "1"}
         return {"name": self.model.bundle.manifest.name, "version": self.model.bundle.manifest.version}
 
     def builder(self, series: Series, *, first_origin: int | None = None, weather: WeatherSource | None = None) -> FeatureBuilder:
@@ -289,7 +291,8 @@ class Forecaster:
     def grades(self, builder: FeatureBuilder, origins: Ints) -> list[tuple[Grade, tuple[str, ...]]]:
         """As `grade`, at many origins."""
         if self.model is None:
-            return [("baseline", ("no model is installed: rolling climatology",))] * len(origins)
+            usual = "rolling climatology" if self.plan.unit == "Wh" else "mixture of naive forecasts"
+            return [("baseline", (f"no model is installed: {usual}",))] * len(origins)
         shares = np.stack([builder.known_shares(origins, name, self.plan.context_s) for name in self.sensors], axis=1)
         promised = {source.role for source in self.house.weather}
         roles = [role for role in self.plan.weather if role in promised]

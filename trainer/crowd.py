@@ -10,17 +10,17 @@ from typing import Any, Final
 import numpy as np
 
 from edge_agent.contract.features import MIN_SCALE_W
-from trainer.baselines import CLIMATOLOGY, YESTERDAY
+from trainer.baselines import CLIMATOLOGY, YESTERDAY, yardstick
 from trainer.scorecard import Card, finite, scores_json
 from trainer.scores import Scores, skill
 from trainer.tally import Tally
 
-FIGURES: Final = {
-    "CRPS skill": ("crps", CLIMATOLOGY),
-    "day skill": ("total_mae", CLIMATOLOGY),
+FIGURES: Final[dict[str, tuple[str, str | None]]] = {
+    "CRPS skill": ("crps", None),
+    "day skill": ("total_mae", None),
     "day skill over yesterday": ("total_mae", YESTERDAY),
 }
-"""Error and baseline of each skill."""
+"""Error and baseline of each skill; None: the yardstick."""
 QUARTILES: Final = ("worst", "lower quartile", "median", "upper quartile", "best")
 
 
@@ -89,10 +89,10 @@ def level(card: Card) -> float:
     return max(card.tallies[CLIMATOLOGY].mean_actual, MIN_SCALE_W * card.step_s / 3600)
 
 
-def gain(card: Card, error: str, baseline: str) -> float:
-    """Skill of a home's model over a baseline in one error."""
+def gain(card: Card, error: str, baseline: str | None = None) -> float:
+    """Skill of a home's model in one error, over a baseline or, by default, over its yardstick."""
     scores = card.scores()
-    return skill(scores[card.method], scores[baseline])[error]
+    return skill(scores[card.method], scores[baseline or yardstick(scores)])[error]
 
 
 def spread(values: dict[str, float]) -> Spread:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edge_agent.contract.calibration import Calibration, fit_calibration, publish
 from edge_agent.contract.localtime import DAY_S
-from trainer.baselines import CLIMATOLOGY, actual_values
+from trainer.baselines import actual_values, yardstick
 from trainer.scores import Predictions, score, skill, where_all_known
 from trainer.windows import SCORE_EVERY_S, Windows
 
@@ -46,6 +46,6 @@ def model_predictions(model: keras.Model, windows: Windows, calibration: Calibra
 
 
 def score_table(predictions: dict[str, Predictions]) -> dict[str, dict[str, Any]]:
-    """Scores of each method on the steps that all of them answer, each with its skill over the climatology."""
+    """Scores of each method on the steps that all of them answer, each with its skill over the yardstick."""
     scores = {name: score(p) for name, p in where_all_known(predictions).items()}
-    return {name: {**asdict(s), "skill": skill(s, scores[CLIMATOLOGY])} for name, s in scores.items()}
+    return {name: {**asdict(s), "skill": skill(s, scores[yardstick(scores)])} for name, s in scores.items()}

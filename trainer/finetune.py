@@ -19,7 +19,7 @@ from edge_agent.contract.features import FeatureBuilder
 from edge_agent.contract.localtime import DAY_S, iso_utc
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import HouseSpec, parse_house
-from trainer.baselines import CLIMATOLOGY, baseline_predictions
+from trainer.baselines import baseline_predictions, yardstick
 from trainer.datasets import Table
 from trainer.decision import BASE, Decision, decide
 from trainer.display import counting
@@ -238,6 +238,6 @@ def _show(
     figures = {} if decision.trials is None else tuning_picture(decision.trials, decision.choice)
     if tables:
         figures |= forecast_pictures(tables["test"], MODEL, plan=material.plan, zone=material.house.zone)
-    tracked.log_scores({span: {name: table[name] for name in (MODEL, BASE, CLIMATOLOGY)} for span, table in record["scores"].items()})
+    tracked.log_scores({span: {name: table[name] for name in (MODEL, BASE, yardstick(table))} for span, table in record["scores"].items()})
     tracked.log_scores({"beside_base": record["beside_base"], "gate": record["training"]["fine_tuning"]["gate"]})
     publish(figures, folder, tracked)

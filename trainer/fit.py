@@ -19,7 +19,7 @@ from edge_agent.contract.features import FeatureBuilder
 from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import HouseSpec, parse_house
-from trainer.baselines import CLIMATOLOGY, baseline_predictions
+from trainer.baselines import baseline_predictions, yardstick
 from trainer.datasets import ReadOptions, Table, read_table
 from trainer.devices import Device, OneDevice
 from trainer.display import TrainingDisplay, counting
@@ -340,22 +340,23 @@ def _show(
         **forecast_pictures(shown, MODEL, plan=material.plan, zone=material.house.zone),
     }
     # the other baselines score the same in every run and would bury what differs; run.json has them all
-    tracked.log_scores({span: {name: table[name] for name in (MODEL, CLIMATOLOGY)} for span, table in record["scores"].items()})
+    tracked.log_scores({span: {name: table[name] for name in (MODEL, yardstick(table))} for span, table in record["scores"].items()})
     publish(figures, folder, tracked)
 
 
 def verdict(record: Mapping[str, Any]) -> list[str]:
-    """What was kept, and what it is worth beside the rolling climatology, line by line."""
+    """What was kept, and what it is worth beside what costs nothing, line by line."""
     span = "test" if "test" in record["scores"] else "validation"
-    own, yardstick, training = record["scores"][span][MODEL], record["scores"][span][CLIMATOLOGY], record["training"]
+    usual = yardstick(record["scores"][span])
+    own, other, training = record["scores"][span][MODEL], record["scores"][span][usual], record["training"]
     gain = own["skill"]
     kept = f"kept epoch {training['best_epoch']} of {training['epochs']}"
     if training["best_epoch"] == 0:
-        kept += f": none was better than the {CLIMATOLOGY} on days it had not seen, so the model is the {CLIMATOLOGY}; more --data may help"
-    crps = f"CRPS {own['crps']:.4g} and {yardstick['crps']:.4g} (skill {_percent(gain['crps'])})"
-    total = f"day total off by {own['total_mae']:.4g} and {yardstick['total_mae']:.4g} (skill {_percent(gain['total_mae'])})"
-    mae = f"MAE {own['mae']:.4g} and {yardstick['mae']:.4g}"
-    return [kept, f"{span} span, beside the {CLIMATOLOGY}: {crps}, {mae}, {total}; p10 to p90 holds {own['coverage']:.0%}"]
+        kept += f": none was better than the {usual} on days it had not seen, so the model is the {usual}; more --data may help"
+    crps = f"CRPS {own['crps']:.4g} and {other['crps']:.4g} (skill {_percent(gain['crps'])})"
+    total = f"day total off by {own['total_mae']:.4g} and {other['total_mae']:.4g} (skill {_percent(gain['total_mae'])})"
+    mae = f"MAE {own['mae']:.4g} and {other['mae']:.4g}"
+    return [kept, f"{span} span, beside the {usual}: {crps}, {mae}, {total}; p10 to p90 holds {own['coverage']:.0%}"]
 
 
 def _percent(share: float) -> str:

@@ -20,7 +20,7 @@ from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.series import Series
 from trainer.augment import disaggregate, interrupted, slow_level, some_temperature, together, weather_load
-from trainer.baselines import CLIMATOLOGY, actual_values, baseline_predictions
+from trainer.baselines import actual_values, baseline_predictions, yardstick
 from trainer.display import counting
 from trainer.evaluate import model_predictions, raw_outputs, score_table
 from trainer.findings import Finding
@@ -363,7 +363,7 @@ def _write(
     folder.write_model(model)
     folder.write_record(record)
     figures = loss_picture(progress.history, progress.best_epoch, loss="CRPS + squared error, relative")
-    tracked.log_scores({span: {name: table[name] for name in (MODEL, CLIMATOLOGY)} for span, table in record["scores"].items()})
+    tracked.log_scores({span: {name: table[name] for name in (MODEL, yardstick(table))} for span, table in record["scores"].items()})
     publish(figures, folder, tracked)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_agent.contract.plan import FeaturePlan
 from trainer import pictures
-from trainer.baselines import CLIMATOLOGY
+from trainer.baselines import yardstick
 from trainer.loop import Epoch
 from trainer.run_folder import RunFolder
 from trainer.scores import Predictions, where_all_known
@@ -38,11 +38,11 @@ def forecast_pictures(predictions: Mapping[str, Predictions], model: str, *, pla
     """Forecast against actual, error by lead time, coverage by level and residuals by hour of the method called `model`, beside the others."""
     common = where_all_known(dict(predictions))
     own, label = common[model], pictures.quantity(plan.target, plan.unit, plan.step_s)
-    ours = {model: own, CLIMATOLOGY: common[CLIMATOLOGY]}
+    usual = yardstick(common)
     return {
-        "forecasts": pictures.forecasts_against_actual(own, pictures.typical_rows(own), zone=zone, label=label, baseline=common[CLIMATOLOGY]),
+        "forecasts": pictures.forecasts_against_actual(own, pictures.typical_rows(own), zone=zone, label=label, baseline=common[usual]),
         "error_by_lead_time": pictures.error_by_lead_time({model: own, **{n: p for n, p in common.items() if n != model}}, label=label),
-        "coverage_by_level": pictures.reliability(ours),
+        "coverage_by_level": pictures.reliability({model: own, usual: common[usual]}),
         "residuals_by_hour": pictures.residuals_by_hour(own, zone=zone, label=label),
     }
 

@@ -25,7 +25,7 @@ from edge_agent.contract.features import FeatureBuilder
 from edge_agent.contract.localtime import DAY_S, iso_utc
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.series import Series
-from trainer.baselines import CLIMATOLOGY, baseline_predictions
+from trainer.baselines import baseline_predictions, yardstick_of
 from trainer.display import counting
 from trainer.evaluate import model_predictions
 from trainer.fit import BATCH
@@ -95,10 +95,11 @@ class Contender:
 
 @dataclass(frozen=True)
 class Comparison:
-    """CRPS of each contender in shares of the rolling climatology's, the mean over the homes."""
+    """CRPS of each contender in shares of the yardstick's, the mean over the homes."""
 
     ratios: Mapping[str, float]
     """By label."""
+    yardstick: str
     n_origins: int
     n_homes: int
     first: int
@@ -110,13 +111,13 @@ class Comparison:
         """For a person."""
         skills = ", ".join(f"{label} {1 - ratio:+.2%}" for label, ratio in self.ratios.items())
         homes = "" if self.n_homes == 1 else f" of {self.n_homes} homes"
-        return f"CRPS skill over the {CLIMATOLOGY} on {self.n_origins} origins{homes} from {iso_utc(self.first)} to {iso_utc(self.last)}: {skills}"
+        return f"CRPS skill over the {self.yardstick} on {self.n_origins} origins{homes} from {iso_utc(self.first)} to {iso_utc(self.last)}: {skills}"
 
 
 def promote(request: TuneRequest, tuned: Tuned, console: Console) -> list[str]:
     """Register the search's best model as the challenger, and make it the champion if it beats the one there is; returns what to say.
 
-    Where there is no champion yet, the rolling climatology has to be beaten.
+    Where there is no champion yet, what forecasts without a model has to be beaten.
 
     Raises:
         TrainingError: the registry cannot be used.
@@ -192,7 +193,8 @@ def compare(contenders: Sequence[Contender], homes: Sequence[Ground], console: C
             advance(1)
     every = np.concatenate([clean[home.name] for home in chosen])
     means = {label: float(np.mean([ratio[label] for ratio in ratios])) for label in ratios[0]}
-    return Comparison(means, len(every), len(chosen), int(every.min()), int(every.max()))
+    usual = yardstick_of(FeaturePlan.from_dict(contenders[0].record["plan"]))
+    return Comparison(means, usual, len(every), len(chosen), int(every.min()), int(every.max()))
 
 
 def unseen_origins(contenders: Sequence[Contender], home: Ground) -> Ints:
@@ -206,7 +208,8 @@ def unseen_origins(contenders: Sequence[Contender], home: Ground) -> Ints:
 def _ratios(contenders: Sequence[Contender], home: Ground, origins: Ints) -> dict[str, float]:
     windows = [contender.windows(home, origins) for contender in contenders]
     table = {contender.label: contender.forecasts(made) for contender, made in zip(contenders, windows, strict=True)}
-    table[CLIMATOLOGY] = baseline_predictions(windows[0].builder, origins, anchors=windows[0].anchors)[CLIMATOLOGY]
+    usual = yardstick_of(windows[0].plan)
+    table[usual] = baseline_predictions(windows[0].builder, origins, anchors=windows[0].anchors)[usual]
     scores = {label: score(predictions).crps for label, predictions in where_all_known(table).items()}
-    yardstick = scores.pop(CLIMATOLOGY)
-    return {label: crps / yardstick for label, crps in scores.items()}
+    own = scores.pop(usual)
+    return {label: crps / own for label, crps in scores.items()}

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from edge_agent import __version__
 from trainer import report_pictures as draw
-from trainer.baselines import CLIMATOLOGY, YESTERDAY
+from trainer.baselines import WITHOUT_MODEL, YESTERDAY, yardstick
 from trainer.crowd import Pool, gain, pools
 from trainer.findings import Finding
 from trainer.report_tables import costs, facts, groups, home_row, methods_table
@@ -81,7 +81,7 @@ def closer(cards: Sequence[Card]) -> list[tuple[str, Card]]:
         return [("", card) for card in cards]
     shown = []
     for one in pools(cards):
-        ranked = sorted(one.cards, key=lambda card: gain(card, "crps", CLIMATOLOGY))
+        ranked = sorted(one.cards, key=lambda card: gain(card, "crps"))
         places = {0: "worst", len(ranked) - 1: "best", len(ranked) // 2: "in the middle"}
         shown += [(places[place], ranked[place]) for place in sorted(places)]
     return shown
@@ -99,13 +99,14 @@ def home(card: Card, money: Money) -> dict[str, Any]:
         "span": f"{date_of(card.first, card)} to {date_of(card.last, card)}",
         "hour": f"{datetime.fromtimestamp(int(days.origins[len(days) // 2]), card.house.zone):%H:%M}" if len(days) else "",
         "words": (energy_words if card.adds_up else state_words)(card, money),
-        "has_model": card.method != CLIMATOLOGY,
+        "has_model": card.method not in WITHOUT_MODEL,
         "coverage": scores[card.method].coverage,
         "pictures": _pictures(card, money),
         "costs": costs(card, money) if card.adds_up and len(days) else [],
-        "crps_skill": gain(card, "crps", CLIMATOLOGY),
+        "crps_skill": gain(card, "crps"),
         "table": methods_table(scores, card.tallies, card.method, day_steps=1 if card.adds_up else card.tallies[card.method].horizon),
         "unit": shown(card.unit) + (f" in {card.step_s // 60} min" if card.adds_up else ""),
+        "yardstick": yardstick(card.tallies),
         "facts": facts(card),
         "groups": groups(card.tallies, card.method, card.step_s),
     }
@@ -115,8 +116,8 @@ def _pictures(card: Card, money: Money) -> dict[str, Any]:
     days, zone = card.days, card.house.zone
     compared = COMPARED[card.adds_up]
     factor, unit = (1000.0, "kWh") if card.adds_up and len(days) and days.actual.mean() >= 1000 else (1.0, card.unit)
-    own = f"{OURS}, {card.method}" if card.method != CLIMATOLOGY else PLAIN[CLIMATOLOGY]
-    named = {card.method: OURS if card.method != CLIMATOLOGY else PLAIN[CLIMATOLOGY], **{label: PLAIN[label] for label in compared}}
+    own = f"{OURS}, {card.method}" if card.method not in WITHOUT_MODEL else PLAIN[card.method]
+    named = {card.method: OURS if card.method not in WITHOUT_MODEL else PLAIN[card.method], **{label: PLAIN[label] for label in compared}}
     pictures: dict[str, Any] = {"days": [_example(card, kind, named) for kind in card.examples]}
     if len(days):
         actual, forecast = days.actual / factor, days.forecast[card.method] / factor
@@ -175,15 +176,15 @@ def _svg(figure: Any) -> Markup:
 
 def pool(one: Pool, money: Money) -> dict[str, Any]:
     """What the page says of many homes together."""
-    cards = sorted(one.cards, key=lambda card: gain(card, "total_mae" if card.adds_up else "crps", CLIMATOLOGY))
+    cards = sorted(one.cards, key=lambda card: gain(card, "total_mae" if card.adds_up else "crps"))
     compared = COMPARED[one.is_relative]
-    own = OURS if one.method != CLIMATOLOGY else PLAIN[CLIMATOLOGY]
+    own = OURS if one.method not in WITHOUT_MODEL else PLAIN[one.method]
     named = {one.method: own, **{label: PLAIN[label] for label in compared}}
     upwards = "off by, of the home's mean" if one.is_relative else f"off by, {shown(one.unit)}"
     pictures = _curves({named[label]: one.tallies[label] for label in named}, one.step_s, upwards, is_share=one.is_relative)
     skills = {
-        "day totals" if one.is_relative else "days' means": np.array([gain(card, "total_mae", CLIMATOLOGY) for card in cards]),
-        "every step, with its band (CRPS)": np.array([gain(card, "crps", CLIMATOLOGY) for card in cards]),
+        "day totals" if one.is_relative else "days' means": np.array([gain(card, "total_mae") for card in cards]),
+        "every step, with its band (CRPS)": np.array([gain(card, "crps") for card in cards]),
     }
     pictures |= {"homes": _svg(draw.homes(skills)), "calibration": _svg(_calibration(one.tallies[one.method], own))}
     spreads = one.spreads()

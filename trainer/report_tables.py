@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edge_agent.contract.localtime import iso_local
-from trainer.baselines import CLIMATOLOGY, YESTERDAY
-from trainer.crowd import gain
+from trainer.baselines import CLIMATOLOGY, YESTERDAY, yardstick
+from trainer.crowd import FIGURES, gain
 from trainer.report_words import AVERAGE, COMPARED, OURS, PLAIN, Money, amount, energy, signed
 from trainer.scorecard import NO_WEATHER, Card
 from trainer.scores import DAY_TYPES, Scores, figure, skill
@@ -49,8 +49,8 @@ def methods_table(scores: Mapping[str, Scores], tallies: Mapping[str, Tally], me
             "skills": [
                 signed(value)
                 for value in (
-                    skill(row, scores[CLIMATOLOGY])["crps"],
-                    skill(row, scores[CLIMATOLOGY])["total_mae"],
+                    skill(row, scores[yardstick(scores)])["crps"],
+                    skill(row, scores[yardstick(scores)])["total_mae"],
                     skill(row, scores[YESTERDAY])["total_mae"],
                 )
             ],
@@ -60,17 +60,17 @@ def methods_table(scores: Mapping[str, Scores], tallies: Mapping[str, Tally], me
 
 
 def groups(tallies: Mapping[str, Tally], method: str, step_s: int) -> list[dict[str, Any]]:
-    """The model's scores by lead time, hour and day type, beside the climatology's."""
+    """The model's scores by lead time, hour and day type, beside the yardstick's."""
 
     def rows(scores_of: Callable[[Tally], dict[int, Scores]], name: Callable[[int], str]) -> list[dict[str, Any]]:
-        own, climatology = scores_of(tallies[method]), scores_of(tallies[CLIMATOLOGY])
+        own, usual = scores_of(tallies[method]), scores_of(tallies[yardstick(tallies)])
         return [
             {
                 "name": name(number),
                 "n": f"{row.n_values:,}",
                 "errors": [figure(value) for value in (row.mae, row.rmse, row.crps)],
                 "coverage": f"{row.coverage:.2f}",
-                "skill": signed(skill(row, climatology[number])["crps"]),
+                "skill": signed(skill(row, usual[number])["crps"]),
             }
             for number, row in own.items()
         ]
@@ -95,7 +95,7 @@ def home_row(card: Card, money: Money) -> dict[str, Any]:
         "average": energy(float(days.errors(AVERAGE).mean())) if is_known else amount(card.scores()[YESTERDAY].mae, card.unit),
         "money": money.of(total) if is_known else "",
         "misplaced": energy(float(days.misplaced[card.method].mean())) if is_known else "",
-        "skills": [signed(gain(card, *pair)) for pair in (("crps", CLIMATOLOGY), ("total_mae", CLIMATOLOGY), ("total_mae", YESTERDAY))],
+        "skills": [signed(gain(card, *pair)) for pair in FIGURES.values()],
         "coverage": f"{own.coverage:.2f}",
         "grades": ", ".join(f"{count:,} {grade}" for grade, count in sorted(card.grades.items())),
     }

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from trainer.baselines import CLIMATOLOGY, LABELS, YESTERDAY
+from trainer.baselines import CHANGE, CLIMATOLOGY, LABELS, MIXTURE, YESTERDAY
 from trainer.crowd import Pool
 from trainer.scorecard import Card
 
@@ -22,10 +22,17 @@ PLAIN: Final = {
     LABELS["last_week"]: "same as a week ago",
     LABELS["persistence"]: "as it is now",
     CLIMATOLOGY: "weighted average",
+    MIXTURE: "mixture of simple guesses",
 }
-"""What a method is, for people; the weighted average is that of eight weeks."""
-COMPARED: Final = {True: (AVERAGE, YESTERDAY, CLIMATOLOGY), False: (LABELS["persistence"], YESTERDAY, CLIMATOLOGY)}
+"""What a method is, for people; the weighted average is that of eight weeks, the mixture weighs each guess by how well it did of late."""
+COMPARED: Final = {True: (AVERAGE, YESTERDAY, CLIMATOLOGY), False: (LABELS["persistence"], YESTERDAY, MIXTURE)}
 """Shown beside the model, for sums and for states."""
+GUESSES: Final = {
+    LABELS["persistence"]: "that it stays as it is",
+    YESTERDAY: "that tomorrow is like yesterday",
+    CHANGE: "that it goes on from now as it did yesterday",
+}
+"""What anybody may assume of a state."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +102,14 @@ def _band_words(card: Card) -> str:
 
 def state_words(card: Card, _: Money) -> dict[str, str]:
     scores = card.scores()
-    now, yesterday = (scores[label].mae for label in (LABELS["persistence"], YESTERDAY))
-    own = scores[card.method].mae
-    best = min(now, yesterday)
+    guesses = {text: scores[label].mae for label, text in GUESSES.items()}
+    best = min(guesses, key=lambda text: guesses[text])
     return {
-        "off": amount(own, card.unit),
-        "now": amount(now, card.unit),
-        "yesterday": amount(yesterday, card.unit),
-        "verdict": _verdict(own, best),
-        "best": "that it stays as it is" if now <= yesterday else "that tomorrow is like yesterday",
+        "off": amount(scores[card.method].mae, card.unit),
+        "now": amount(scores[LABELS["persistence"]].mae, card.unit),
+        "yesterday": amount(scores[YESTERDAY].mae, card.unit),
+        "verdict": _verdict(scores[card.method].mae, guesses[best]),
+        "best": best,
     }
 
 

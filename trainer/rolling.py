@@ -21,7 +21,7 @@ from edge_agent.contract.forecast import Grade
 from edge_agent.contract.series import Series
 from edge_agent.contract.weather import WeatherSource
 from edge_agent.forecaster import Forecaster
-from trainer.baselines import CLIMATOLOGY, baseline_predictions
+from trainer.baselines import baseline_predictions, yardstick_of
 from trainer.scores import Predictions
 
 Ints = npt.NDArray[np.int64]
@@ -60,7 +60,7 @@ class Home:
     @property
     def method(self) -> str:
         """What its own forecasts are called among the predictions."""
-        return self.forecaster.identity["name"] if self.forecaster.model is not None else CLIMATOLOGY
+        return self.forecaster.identity["name"] if self.forecaster.model is not None else yardstick_of(self.forecaster.plan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,14 +177,15 @@ def _settled(pieces: list[_Piece], running: Future[tuple[Floats | None, Floats]]
 
 
 def _published(piece: _Piece, quantiles: Floats | None, mean: Floats) -> Part:
-    """Calibrated, and the climatology's where the gateway would publish that: few inputs known, or the graph's output not finite."""
-    forecaster, climatology = piece.home.forecaster, piece.baselines[CLIMATOLOGY]
+    """Calibrated, and the forecast without a model where the gateway would publish that: few inputs known, or the graph's output not finite."""
+    forecaster = piece.home.forecaster
+    usual = piece.baselines[yardstick_of(forecaster.plan)]
     quantiles, mean = publish(quantiles, mean, forecaster.calibration, forecaster.plan)
     failed = ~np.isfinite(mean).all(axis=1) | ~np.isfinite(quantiles.reshape(len(mean), -1)).all(axis=1)
     grades: list[Grade] = ["baseline" if bad else grade for grade, bad in zip(piece.grades, failed, strict=True)]
     fallback = np.array([grade == "baseline" for grade in grades])
     if fallback.any():
-        quantiles = np.where(fallback[:, None, None], climatology.quantiles, quantiles)
-        mean = np.where(fallback[:, None], climatology.mean, mean)
-    own = replace(climatology, quantiles=quantiles, mean=mean)
+        quantiles = np.where(fallback[:, None, None], usual.quantiles, quantiles)
+        mean = np.where(fallback[:, None], usual.mean, mean)
+    own = replace(usual, quantiles=quantiles, mean=mean)
     return piece.part({piece.home.method: own, **piece.baselines}, grades)

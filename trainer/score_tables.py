@@ -4,35 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import Final
 
 from rich import box
 from rich.table import Table
 
 from edge_agent.contract.localtime import iso_utc
-from trainer.baselines import CLIMATOLOGY, YESTERDAY
-from trainer.crowd import QUARTILES, Pool, gain
+from trainer.baselines import YESTERDAY, yardstick
+from trainer.crowd import FIGURES, QUARTILES, Pool, gain
 from trainer.findings import count
 from trainer.scorecard import NO_WEATHER, Card
 from trainer.scores import Scores, figure, skill
 
-SKILLS: Final = f"Skill = 1 - error / error of the {CLIMATOLOGY};\nvs yesterday: the day's error over that of yesterday's total."
+
+def _skills(*scored: Card | Pool) -> str:
+    yardsticks = " or ".join(dict.fromkeys(yardstick(of.tallies) for of in scored))
+    return f"Skill = 1 - error / error of the {yardsticks};\nvs yesterday: the day's error over that of yesterday's."
 
 
 def score_table(card: Card) -> Table:
-    """The model and the baselines, one row each; skill is against the rolling climatology."""
+    """The model and the baselines, one row each; skill is against the yardstick."""
     unit = f"{card.unit} a step" if card.adds_up else card.unit
     grades = ", ".join(f"{count} {grade}" for grade, count in sorted(card.grades.items()))
     given = f"\n{card.method} was given: {card.weather}" if card.weather != NO_WEATHER else ""
     title = f"{card.house.site}, {card.target}: {card.n_origins:,} origins\n{iso_utc(card.first)} to {iso_utc(card.last)}{given}"
-    return _methods(card, title=title, caption=f"Errors in {unit}. {SKILLS}\nInputs: {grades}.", form=figure)
+    return _methods(card, title=title, caption=f"Errors in {unit}. {_skills(card)}\nInputs: {grades}.", form=figure)
 
 
 def pool_table(pool: Pool) -> Table:
     """The same over many homes."""
     unit = "shares of each home's mean" if pool.is_relative else pool.unit
     title = f"{count(len(pool.cards), 'home')} together, steps of {pool.step_s // 60} min"
-    return _methods(pool, title=title, caption=f"Errors in {unit}. {SKILLS}", form="{:.3f}".format)
+    return _methods(pool, title=title, caption=f"Errors in {unit}. {_skills(pool)}", form="{:.3f}".format)
 
 
 def _methods(of: Card | Pool, *, title: str, caption: str, form: Callable[[float], str]) -> Table:
@@ -52,7 +54,7 @@ def _methods(of: Card | Pool, *, title: str, caption: str, form: Callable[[float
 
 
 def _gains(row: Scores, scores: dict[str, Scores]) -> list[str]:
-    over = skill(row, scores[CLIMATOLOGY])
+    over = skill(row, scores[yardstick(scores)])
     return [percent(value) for value in (over["crps"], over["total_mae"], skill(row, scores[YESTERDAY])["total_mae"])]
 
 
@@ -63,14 +65,14 @@ def percent(value: float) -> str:
 
 def homes_table(cards: Sequence[Card]) -> Table:
     """One row a home."""
-    table = Table(title="By home", caption=SKILLS, box=box.SIMPLE_HEAD, padding=0)
+    table = Table(title="By home", caption=_skills(*cards), box=box.SIMPLE_HEAD, padding=0)
     for heading in ("home", "origins", "MAE", "day", "p10-\np90", "CRPS\nskill", "day\nskill", "vs\nyesterday"):
         is_name = heading == "home"
         table.add_column(heading, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
     for card in cards:
         own = card.scores()[card.method]
         total = own.total_mae if card.adds_up else own.total_mae / card.tallies[card.method].horizon
-        gains = (gain(card, "crps", CLIMATOLOGY), gain(card, "total_mae", CLIMATOLOGY), gain(card, "total_mae", YESTERDAY))
+        gains = [gain(card, *pair) for pair in FIGURES.values()]
         figures = (f"{figure(own.mae)} {card.unit}", figure(total), f"{own.coverage:.2f}")
         table.add_row(card.name, str(card.n_origins), *figures, *map(percent, gains))
     return table
@@ -79,7 +81,7 @@ def homes_table(cards: Sequence[Card]) -> Table:
 def spread_table(pool: Pool) -> Table:
     """From the worst home to the best."""
     spreads = pool.spreads()
-    table = Table(title=f"From home to home: {pool.method} over the {CLIMATOLOGY}", box=box.SIMPLE_HEAD, padding=0)
+    table = Table(title=f"From home to home: {pool.method} over the {yardstick(pool.tallies)}", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("")
     for name in spreads:
         table.add_column(name, justify="right", overflow="fold")

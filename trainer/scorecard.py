@@ -11,7 +11,7 @@ import numpy as np
 from edge_agent.contract.forecast import PUBLISHED_LEVELS
 from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import HouseSpec
-from trainer.baselines import CLIMATOLOGY, YESTERDAY
+from trainer.baselines import YESTERDAY, yardstick
 from trainer.daily import DayBook, Days
 from trainer.rolling import Home, Part
 from trainer.scores import DAY_TYPES, Predictions, Scores, skill, where_all_known
@@ -151,7 +151,7 @@ def scores_json(tallies: dict[str, Tally], method: str) -> dict[str, Any]:
     groups = {"lead_step": Tally.leads, "hour": Tally.hours, "day_type": Tally.day_types}
     return {
         "scores": {
-            label: {**asdict(row), "skill": skill(row, scores[CLIMATOLOGY]), "skill_over_yesterday": skill(row, scores[YESTERDAY])}
+            label: {**asdict(row), "skill": skill(row, scores[yardstick(scores)]), "skill_over_yesterday": skill(row, scores[YESTERDAY])}
             for label, row in scores.items()
         },
         "coverage_by_level": dict(zip(map(str, own.quantile_levels), own.coverage_by_level().tolist(), strict=True)),

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 CLIMATOLOGY: Final = baselines.CLIMATOLOGY
 YESTERDAY: Final = baselines.LABELS["yesterday"]
-CHANGE: Final = "persistence + yesterday's change"
+CHANGE: Final = baselines.CHANGE
 ROOM_NAIVE: Final = (baselines.LABELS["persistence"], YESTERDAY, CHANGE)
 """What a room's temperature and humidity are compared with: the best of them differs by room."""
 RESIDUAL_EVERY_S: Final = 25 * 3600
@@ -52,8 +52,8 @@ class Yardstick:
         if case.days_seen is not None:
             return joined([self.predict(seen_at(case, i)) for i in range(len(case.origins))])
         tables = anchored(case, case.origins)
-        if self.label == CLIMATOLOGY:
-            return tables[CLIMATOLOGY]
+        if self.label in baselines.WITHOUT_MODEL:
+            return tables[self.label]
         past = past_origins(case)
         earlier = _filled(anchored(case, past), self.label) if len(past) else None
         return with_past_errors(_filled(tables, self.label), earlier, is_energy=case.is_energy)

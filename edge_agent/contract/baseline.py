@@ -223,7 +223,7 @@ def seasonal_naive(values: Floats, *, origin: int, horizon: int, step_s: int) ->
     """Point forecasts that cost nothing, by name, `(horizon,)` each.
 
     `persistence` repeats the last value, `yesterday` and `last_week` the same time 1 and 7 days before, `mean_28d` is the mean of the last 28 days at
-    that time. NaN where the past is unknown.
+    that time, `change` begins at the last value and moves as yesterday did. NaN where the past is unknown.
     """
     return {name: rows[0] for name, rows in seasonal_naive_at(values, np.array([origin]), horizon=horizon, step_s=step_s).items()}
 
@@ -242,5 +242,10 @@ def seasonal_naive_at(values: Floats, origins: Ints, *, horizon: int, step_s: in
     with np.errstate(invalid="ignore"):
         mean_28d = np.where(counts > 0, np.nansum(stack, axis=0) / counts, np.nan)
     last = np.where(origins > 0, values.take(np.maximum(origins - 1, 0)), np.nan)
-    by_step = {"yesterday": stack[0], "last_week": stack[6], "mean_28d": mean_28d}
-    return {"persistence": np.repeat(last[:, None], horizon, axis=1), **{name: row[place] for name, row in by_step.items()}}
+    before = np.where(origins > per_day, values.take(np.maximum(origins - 1 - per_day, 0)), np.nan)
+    by_step = {name: row[place] for name, row in (("yesterday", stack[0]), ("last_week", stack[6]), ("mean_28d", mean_28d))}
+    return {
+        "persistence": np.repeat(last[:, None], horizon, axis=1),
+        **by_step,
+        "change": (last - before)[:, None] + by_step["yesterday"],
+    }

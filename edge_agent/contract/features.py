@@ -16,7 +16,9 @@ import numpy.typing as npt
 from edge_agent.contract.baseline import Climatology
 from edge_agent.contract.errors import DataError
 from edge_agent.contract.localtime import DAY_S, local_seconds
+from edge_agent.contract.mixture import NaiveMixture
 from edge_agent.contract.plan import CALENDAR, LAGS, MAX_LAG_S, FeaturePlan
+from edge_agent.contract.schema import ROLES
 from edge_agent.contract.series import MIN_KNOWN_SHARE, Cumulative, Series
 from edge_agent.contract.weather import WeatherSource, mean_known
 
@@ -99,6 +101,7 @@ class FeatureBuilder:
         self._future_rows = self._make_future_rows()
         horizon = max(plan.horizon, 3 * DAY_S // plan.step_s)
         self.climatology = Climatology(self.target, start=series.start, step_s=series.step_s, zone=zone, horizon=horizon)
+        self.mixture = NaiveMixture(self.target, step_s=series.step_s) if ROLES[plan.role].kind == "state" else None
 
     def inputs(self, origins: Ints, anchors: Float32s | None = None) -> ModelInputs:
         """Model inputs for `origins` (unix s, `(n,)`, on the series' grid, from the first origin to its end).
@@ -122,8 +125,18 @@ class FeatureBuilder:
         return ModelInputs(origins, arrays)
 
     def anchors(self, origins: Ints) -> Float32s:
-        """Rolling-climatology quantiles and mean, float32 `(n, horizon, n_levels + 1)`; zero where nothing at all is known."""
-        quantiles, mean = self.climatology.filled_at(self._rows(origins, since=self.series.start), self.plan.horizon, self.plan.quantile_levels)
+        """Quantiles and mean without a model, float32 `(n, horizon, n_levels + 1)`; zero where nothing at all is known.
+
+        Energy: the rolling climatology's. States: those of the mixture of naive forecasts, the climatology's where it knows nothing.
+        """
+        rows, plan = self._rows(origins, since=self.series.start), self.plan
+        if self.mixture is None:
+            quantiles, mean = self.climatology.filled_at(rows, plan.horizon, plan.quantile_levels)
+        else:
+            quantiles, mean = self.mixture.at(rows, plan.horizon, plan.quantile_levels)
+            lost = np.flatnonzero(np.isnan(quantiles).any(axis=(1, 2)))
+            if len(lost):
+                quantiles[lost], mean[lost] = self.climatology.filled_at(rows[lost], plan.horizon, plan.quantile_levels)
         anchors: Float32s = np.nan_to_num(np.concatenate([quantiles, mean[..., None]], axis=-1), nan=0.0).astype(np.float32)
         return anchors
 

@@ -49,7 +49,7 @@ class FeaturePlan:
     future: tuple[str, ...] = ()
     """Channels of the input `future`, in order."""
     anchored: bool = False
-    """Whether the model also reads `anchor` (rolling-climatology quantiles and mean) and `scale` (28-day mean)."""
+    """Whether the model also reads `anchor` (`FeatureBuilder.anchors`: quantiles and mean without a model) and `scale` (28-day mean)."""
     daily_length: int = 0
     """Days before the origin whose means the model reads as the input `daily`: how the level moves from day to day. 0: no such input."""
     quantile_levels: tuple[float, ...] = QUANTILE_LEVELS
@@ -103,7 +103,7 @@ class FeaturePlan:
 
     @property
     def is_general(self) -> bool:
-        """Whether it serves any house's target of its role: it names no sensor and reads relative to the climatology."""
+        """Whether it serves any house's target of its role: it names no sensor and reads relative to the anchor."""
         return self.anchored and not any(name.startswith("sensor:") for name in self.context)
 
     def input_shapes(self) -> dict[str, tuple[int, ...]]:

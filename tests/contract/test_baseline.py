@@ -216,6 +216,7 @@ def test_naive_forecasts_by_hand():
     assert naive["persistence"].tolist() == [27.23] * 24
     assert naive["yesterday"][5] == 27.05
     assert naive["last_week"][5] == 21.05
+    assert naive["change"][5] == pytest.approx(27.23 + 27.05 - 26.23)  # from the last value on as yesterday went on from 26.23
     assert naive["mean_28d"][5] == pytest.approx(13.5 + 0.05)
 
 

@@ -20,6 +20,7 @@ from edge_agent.contract.calibration import Calibration, identity
 from edge_agent.contract.errors import BundleError, ConfigError, DataError
 from edge_agent.contract.localtime import day_bounds, day_totals
 from edge_agent.contract.manifest import Manifest, Tensor
+from edge_agent.contract.mixture import NaiveMixture
 from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import WeatherTopic, parse_house
 from edge_agent.contract.series import Series
@@ -215,8 +216,22 @@ def test_too_little_of_the_target_makes_it_a_baseline():
 def test_without_a_model_it_is_a_baseline():
     made = forecast(lively())
     assert (made.grade, made.reasons) == ("baseline", ("no model is installed: rolling climatology",))
-    assert forecast(lively(), target="warmth").unit == "degC"
-    assert forecast(lively(), target="warmth").totals == {}
+
+
+def test_a_room_without_a_model_is_forecast_by_mixed_naive_forecasts():
+    series = lively()
+    series.values[:, 0] = 20 + np.cumsum(np.random.default_rng(3).normal(0, 0.1, len(series)))
+    made = forecast(series, target="warmth")
+    assert (made.unit, made.totals, made.grade, made.model["name"]) == ("degC", {}, "baseline", "naive-mixture")
+    assert made.reasons == ("no model is installed: mixture of naive forecasts",)
+    quantiles, mean = NaiveMixture(series.values[:, 0], step_s=HOUR).at(np.array([len(series)]), 24, QUANTILE_LEVELS)
+    np.testing.assert_allclose(made.mean, mean[0], rtol=1e-6)
+    np.testing.assert_allclose(made.quantiles, quantiles[0], rtol=1e-6)
+
+
+def test_a_room_known_for_a_day_and_no_longer_is_forecast_by_that_day():
+    made = forecast(lively().between(MONDAY, MONDAY + DAY), target="warmth")
+    np.testing.assert_array_equal(made.quantiles, np.full((24, 9), 20.0))
 
 
 @pytest.mark.parametrize(("graph", "reason"), [(echo(NAN), "is not finite"), (failing(), "model.onnx fails")], ids=["not finite", "failing"])

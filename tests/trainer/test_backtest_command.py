@@ -75,7 +75,7 @@ def test_every_target_of_a_house_is_scored_in_its_own_unit(backtest, tmp_path):
     homes = json.loads((tmp_path / "s.json").read_text())["homes"]
     assert {name: (one["unit"], one["model"]) for name, one in homes.items()} == {
         "small:energy": ("Wh", "base-energy"),
-        "small:living_room": ("degC", "rolling climatology"),
+        "small:living_room": ("degC", "mixture of naive forecasts"),
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 from edge_agent.contract.schema import parse_house
 from edge_agent.contract.series import Series
 from edge_agent.forecaster import Forecaster
-from trainer.baselines import CLIMATOLOGY, YESTERDAY
+from trainer.baselines import CHANGE, CLIMATOLOGY, MIXTURE, YESTERDAY, yardstick
 from trainer.crowd import pool_json, pools, spread
 from trainer.rolling import Home, forecasts
 from trainer.scorecard import Account, to_json
@@ -59,6 +59,14 @@ def test_a_home_of_any_size_counts_the_same_in_the_pool(noise):
     assert pool.scores()[CLIMATOLOGY].n_values == 2 * alone.n_values
 
 
+def test_a_room_is_measured_against_the_mixture_that_stands_in_for_a_model(noise):
+    warm = card_of(20 + noise / 100, site="warm", role="indoor_temperature")
+    data = to_json(warm)
+    assert (data["model"], yardstick(data["scores"])) == (MIXTURE, MIXTURE)
+    assert list(data["scores"])[-3:] == [CHANGE, CLIMATOLOGY, MIXTURE]
+    assert data["scores"][MIXTURE]["skill"]["crps"] == 0.0
+
+
 def test_a_home_that_uses_nothing_is_scaled_by_one_watt(noise):
     (pool,) = pools([card_of(np.where(np.arange(noise.size) % 50 == 0, 1.0, 0.0))])
     assert pool.scores()["persistence"].mae < 0.1
@@ -69,9 +77,9 @@ def test_units_steps_and_models_are_not_mixed(noise):
     fine = card_of(np.repeat(noise / 2, 2), site="fine", step_s=1800)
     other = replace(card_of(noise, site="other"), method="persistence")
     found = pools([card_of(noise), warm, fine, other])
-    assert [[card.house.site for card in pool.cards] for pool in found] == [["other"], ["fine"], ["h"], ["warm"]]
-    assert [pool.is_relative for pool in found] == [True, True, True, False]
-    assert found[3].scores()[CLIMATOLOGY].mae == pytest.approx(warm.scores()[CLIMATOLOGY].mae)
+    assert [[card.house.site for card in pool.cards] for pool in found] == [["warm"], ["other"], ["fine"], ["h"]]
+    assert [pool.is_relative for pool in found] == [False, True, True, True]
+    assert found[0].scores()[CLIMATOLOGY].mae == pytest.approx(warm.scores()[CLIMATOLOGY].mae)
 
 
 def test_spread_names_the_ends_and_leaves_out_the_unknown():
