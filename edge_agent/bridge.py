@@ -12,6 +12,9 @@ from edge_agent.contract.schema import HouseSpec
 MAX_PAYLOAD: Final = 4 * 1024 * 1024
 """Bytes; a device with all that it exposes takes about 5 kB."""
 
+LONGEST_NAME: Final = 200
+WILDCARDS: Final = frozenset("+#")
+
 
 class Bridge:
     """Follows `bridge/*` and the devices' availability.
@@ -124,6 +127,8 @@ class Bridge:
         if not isinstance(data, dict):
             return
         topic = self.configured(f"{self.base}{data.get('friendly_name')}")
+        if topic not in self._topics:
+            return
         if message.get("type") == "device_leave":
             self._away[topic] = f"left the Zigbee network at {iso_utc(received_at)}: pair it again"
         elif message.get("type") in ("device_joined", "device_announce"):
@@ -186,9 +191,9 @@ def _state(message: Any) -> str | None:
 
 
 def _named(message: Any) -> Iterator[tuple[str, str]]:
-    """Friendly names and addresses of devices or groups."""
+    """Friendly names and addresses of devices or groups; what can be no name in a topic is left out."""
     for item in message if isinstance(message, list) else ():
         name = item.get("friendly_name") if isinstance(item, dict) else None
-        if isinstance(name, str):
+        if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable() and not WILDCARDS & set(name):
             address = item.get("ieee_address")
-            yield name, address if isinstance(address, str) else ""
+            yield name, address if isinstance(address, str) and len(address) <= LONGEST_NAME else ""

@@ -52,7 +52,7 @@ def run(options: Namespace) -> Iterator[str]:
         status_topic=f"{base_of(house, settings)}/status",
         subscriptions=subscriptions(house, settings),
         keep_session=not settings.replay_clock,  # what an earlier replay left over would set the clock to its end
-        lossless=settings.replay_clock,
+        is_replay=settings.replay_clock,
     )
     service = Service(house, settings, lineup=Lineup(house, settings), history=History(settings.state_dir / HISTORY), link=link)
 

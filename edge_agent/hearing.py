@@ -32,6 +32,7 @@ class Hearing:
         self.decoder = Decoder(house, base_topic=settings.zigbee2mqtt_topic)
         self.link, self.keeper, self.health = link, keeper, health
         self.watch = health.watch
+        self._asked = self.decoder.topics
         self.user = settings.broker.username
         self._is_connected = self._was_offline = False
         self._connected_at = 0.0
@@ -59,6 +60,8 @@ class Hearing:
         if self.decoder.bridge.has_changed:
             self.decoder.bridge.has_changed = False
             self.link.subscribe(self.decoder.topics)
+            self.link.unsubscribe([topic for topic in self._asked if topic not in self.decoder.topics])
+            self._asked = self.decoder.topics
             self.keeper.save_state(ADDRESSES, self.decoder.bridge.addresses)
         return readings
 

@@ -6,6 +6,7 @@ and have the outbox send again what is retained.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import ssl
@@ -33,10 +34,14 @@ from edge_agent.rivals import Rivals
 log = logging.getLogger(__name__)
 
 QUEUE_SIZE: Final = 10_000
+QUEUE_BYTES: Final = 2_000_000
+"""Of payloads; one that is larger waits alone."""
+LONGEST_PACKET: Final = 4 * 1024 * 1024 + 65_536
+"""Bytes; an MQTT 5 broker keeps larger ones to itself. Zigbee2MQTT's list of all devices may be large, everything else is small."""
 UNSENT_LIMIT: Final = 1_000
 """Most own messages that wait for the broker's acknowledgement; further ones are dropped."""
 UNSENT_PACE: Final = 50
-"""Own messages of a lossless link that wait to be written out."""
+"""Own messages of a replay that wait to be written out."""
 RECEIVE_MAXIMUM: Final = 100
 """Messages that an MQTT 5 broker may send ahead of acknowledgement."""
 KEEPALIVE_S: Final = 30
@@ -73,6 +78,26 @@ class Message:
     """When it was received by `clock.boottime`, which nobody sets; None where that is not known."""
 
 
+class Inbox(queue.Queue[tuple[Message, int]]):
+    """Messages and their ids (0: wants no acknowledgement); full of some large messages as well as of many small ones."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self.n_bytes = 0
+
+    def _qsize(self) -> int:
+        return len(self.queue) if self.n_bytes < QUEUE_BYTES else max(len(self.queue), self.maxsize)
+
+    def _put(self, item: tuple[Message, int]) -> None:
+        self.n_bytes += len(item[0].payload)
+        super()._put(item)
+
+    def _get(self) -> tuple[Message, int]:
+        item: tuple[Message, int] = super()._get()
+        self.n_bytes -= len(item[0].payload)
+        return item
+
+
 class BrokerLink:
     """A connection that comes back by itself; `start()` and `stop()` frame its life, all other methods may be called between them at any time."""
 
@@ -84,7 +109,7 @@ class BrokerLink:
         status_topic: str | None,
         subscriptions: Sequence[str],
         keep_session: bool = True,
-        lossless: bool = False,
+        is_replay: bool = False,
     ) -> None:
         """Prepare; nothing is opened.
 
@@ -94,21 +119,18 @@ class BrokerLink:
             status_topic: holds `online`, `offline` (the last will) or `stopped`; None for a visitor.
             subscriptions: topics to read, QoS 1.
             keep_session: let the broker keep messages for an hour while this program is away.
-            lossless: drop nothing that comes: read no further while the queue is full. Own messages then go at QoS 0, because the broker's
-                acknowledgements would stand in line behind all that it has to hand out.
+            is_replay: own messages go at QoS 0, because the broker's acknowledgements would stand in line behind all that it has to hand out.
         """
         self.settings, self.client_id, self.status_topic = settings, client_id, status_topic
         own = () if status_topic is None else (status_topic,)
         self.reads = Reads([*subscriptions, *own], self._ask, user=settings.username)
         self.rivals = Rivals(client_id)
-        self.keep_session, self.lossless = keep_session, lossless
+        self.keep_session, self.is_replay = keep_session, is_replay
         self.attempted = threading.Event()
         """Set once the first connect attempt has ended, well or badly."""
         self.connected = threading.Event()
         self.outage = Outage(f"{settings.host}:{settings.port}")
-        self.dropped = 0
-        self._queue: queue.Queue[tuple[Message, int]] = queue.Queue(QUEUE_SIZE)
-        """Messages and their ids (0: wants no acknowledgement)."""
+        self._queue = Inbox(QUEUE_SIZE)
         self._handed_out: list[int] = []
         self._unacknowledged: dict[int, tuple[str, bytes]] = {}
         """Messages taken and not acknowledged yet, by id: the broker sends them again after a reconnect."""
@@ -213,7 +235,7 @@ class BrokerLink:
         version = "5" if self.is_mqtt5 else "3.1.1"
         return {
             "version": version,
-            "dropped": self.dropped + self.outbox.dropped,
+            "dropped": self.outbox.dropped,
             "failed_attempts": self.outage.attempts,
             "refused_topics": sorted(self.outbox.refused.counts),
             "refused_reads": sorted(self.reads.refused.counts),
@@ -229,7 +251,7 @@ class BrokerLink:
     def publish(self, topic: str, payload: str | bytes, *, retain: bool = False, lifetime_s: float | None = None) -> None:
         """Send a message, as `Outbox.put`; the broker drops a retained value after `lifetime_s` (MQTT 5)."""
         # Let the network thread write out what was published, but not while it may itself wait, at a full queue.
-        while self.lossless and self.outbox.waiting >= UNSENT_PACE and self.connected.is_set() and not self._queue.full():
+        while self.is_replay and self.outbox.waiting >= UNSENT_PACE and self.connected.is_set() and not self._queue.full():
             time.sleep(0.001)
             self.outbox.settle()
         self.outbox.put(topic, payload.encode() if isinstance(payload, str) else payload, retain=retain, lifetime_s=lifetime_s)
@@ -241,6 +263,13 @@ class BrokerLink:
             if self.connected.is_set():
                 self.reads.ask(new)
 
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        """Read these no longer."""
+        with self._lock:
+            gone = self.reads.remove(topics)
+            if gone and self.connected.is_set():
+                self._client.unsubscribe(gone)
+
     def republish(self) -> None:
         """Send `online` and every retained value again."""
         self.outbox.send_all()
@@ -250,7 +279,7 @@ class BrokerLink:
         if topic == self.status_topic:
             values["UserProperty"] = (RUN, self.rivals.mark)
         properties = _properties(PacketTypes.PUBLISH, **values) if values and self.is_mqtt5 else None
-        info = self._client.publish(topic, data, qos=0 if self.lossless else 1, retain=retain, properties=properties)
+        info = self._client.publish(topic, data, qos=0 if self.is_replay else 1, retain=retain, properties=properties)
         return None if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE else info.mid
 
     # paho's side
@@ -277,7 +306,11 @@ class BrokerLink:
         options: dict[str, Any] = {}
         if client.protocol == MQTTProtocolVersion.MQTTv5:
             expiry_s = SESSION_EXPIRY_S if self.keep_session else 0
-            options = {"properties": _properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry_s, ReceiveMaximum=RECEIVE_MAXIMUM)}
+            options = {
+                "properties": _properties(
+                    PacketTypes.CONNECT, SessionExpiryInterval=expiry_s, ReceiveMaximum=RECEIVE_MAXIMUM, MaximumPacketSize=LONGEST_PACKET
+                )
+            }
             if self.keep_session:  # Mosquitto 2.0 does not save a session that was opened with a clean start, whatever its expiry
                 options["clean_start"] = False
         client.connect_async(settings.host, settings.port, keepalive=KEEPALIVE_S, **options)
@@ -382,24 +415,24 @@ class BrokerLink:
 
     def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
         self._arrived_at = time.monotonic()
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # of a broker that does not check
+            client.ack(message.mid, message.qos)
+            return
         payload = bytes(message.payload)
-        if message.topic == self.status_topic:
-            return self._hear_status(client, message)
+        if topic == self.status_topic:
+            self._hear_status(client, message)
+            return
         if message.qos:
-            if message.dup and self._unacknowledged.get(message.mid) == (message.topic, payload):
-                return None  # it is still in the queue, or being used
-            self._unacknowledged[message.mid] = message.topic, payload
-        item = Message(message.topic, payload, message.retain, time.time(), boottime()), message.mid
-        while not self._stopping.is_set():
-            try:
-                return self._queue.put(item, block=self.lossless, timeout=0.2)
-            except queue.Full:
-                if not self.lossless:
-                    self.dropped += 1
-                    self._unacknowledged.pop(message.mid, None)
-                    client.ack(message.mid, message.qos)
-                    return None
-        return None
+            if message.dup and self._unacknowledged.get(message.mid) == (topic, payload):
+                return  # it is still in the queue, or being used
+            self._unacknowledged[message.mid] = topic, payload
+        item = Message(topic, payload, message.retain, time.time(), boottime()), message.mid
+        while not self._stopping.is_set():  # a full queue holds the broker back: Mosquitto 2.0 may send any number ahead of acknowledgement
+            with contextlib.suppress(queue.Full):
+                self._queue.put(item, timeout=0.2)
+                return
 
     def _hear_status(self, client: Client, message: MQTTMessage) -> None:
         """Own status as the broker has it: by another agent's mark a rival is known, and what it or an older connection left behind is put right."""

@@ -26,6 +26,14 @@ class Reads:
         self.topics += new
         return new
 
+    def remove(self, topics: Sequence[str]) -> list[str]:
+        """Read these no longer; returns those that were read."""
+        gone = [topic for topic in dict.fromkeys(topics) if topic in self.topics]
+        self.topics = [topic for topic in self.topics if topic not in gone]
+        for topic in gone:
+            self.refused.take_back(topic)
+        return gone
+
     def ask(self, topics: Sequence[str]) -> None:
         """Ask the broker for `topics`."""
         request = self._subscribe(topics) if topics else None

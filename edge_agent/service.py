@@ -54,6 +54,8 @@ FIRST_CONNECT_S: Final = 1.0
 """Longest wait for the first connect attempt before the agent calls itself ready."""
 BIRTH_WAIT_S: Final = (2.0, 5.0)
 """Home Assistant says that it is online before it listens everywhere; all services answering at once would add to its start."""
+COMMAND_PACE_S: Final = 1.0
+"""Commands to forecast that come faster are answered together."""
 LEAPS: Final = "leaps"
 """Key of the clock's leaps forward."""
 ANNOUNCED: Final = "announced"
@@ -113,6 +115,7 @@ class Service:
         self._newest_event = float("-inf")
         self._next_close = float("-inf")
         self._republish_at = float("inf")
+        self._is_asked, self._answer_from = False, float("-inf")
         self._is_clock_told = self._is_start_told = False
 
     # life
@@ -159,6 +162,9 @@ class Service:
         if now >= self._next_close and now != float("-inf") and self._may_close(now):
             self._close_steps(now)
         monotonic = time.monotonic()
+        if self._is_asked and monotonic >= self._answer_from:
+            self._is_asked, self._answer_from = False, monotonic + COMMAND_PACE_S
+            self._forecast_all(self.recent.end)
         if monotonic >= self._republish_at:
             self._republish_at = float("inf")
             self.link.republish()
@@ -250,9 +256,9 @@ class Service:
         self.health.messages += 1
         if message.topic == f"{self.publisher.base}/cmd/forecast":
             if not message.retained:  # a command kept by the broker is an old one
-                self._forecast_all(self.recent.end)
+                self._is_asked = True
         elif message.topic == f"{self.settings.discovery_prefix}/status":
-            if message.payload == b"online" and not message.retained:
+            if message.payload == b"online" and not message.retained and self._republish_at == float("inf"):
                 self._republish_at = time.monotonic() + random.uniform(*BIRTH_WAIT_S)  # noqa: S311  no secret
                 self.hearing.decoder.note_birth(self.timing.received_at(message))
         else:

@@ -152,3 +152,22 @@ def test_no_bytes_raise(what, payload):
     bridge = Bridge(HOUSE)
     take(bridge, what.removeprefix("zigbee2mqtt/"), payload)
     problems(bridge)
+
+
+@pytest.mark.parametrize("name", ["", "#", "a/+/b", "new\n", "\ud800", "x" * 201, 7, None])
+def test_a_name_that_can_be_no_topic_is_not_followed(bridge, name):
+    take(bridge, "bridge/devices", devices(room="0x1"))
+    before = bridge.topics
+    take(bridge, "bridge/devices", [COORDINATOR, {"friendly_name": name, "ieee_address": "0x1"}])
+    assert (bridge.topics, bridge.renamed) == (before, {})
+
+
+def test_devices_that_nobody_reads_take_no_memory_when_they_leave(bridge):
+    for i in range(1000):
+        take(bridge, "bridge/event", {"type": "device_leave", "data": {"friendly_name": f"device {i}"}})
+    assert not bridge._away
+
+
+def test_an_endless_address_is_none(bridge):
+    take(bridge, "bridge/devices", devices(room="0" * 100_000))
+    assert bridge.addresses == {}

@@ -53,3 +53,11 @@ def test_an_answer_to_nothing_changes_nothing(wire):
     reads = Reads(["a"], wire)
     reads.answered(7, ["Not authorized"])
     assert reads.refused.words() == []
+
+
+def test_what_is_read_no_longer_is_no_problem_either(wire):
+    reads = Reads(["a", "b"], wire)
+    reads.ask(reads.topics)
+    reads.answered(1, ["Not authorized", None])
+    assert reads.remove(["a", "c", "a"]) == ["a"]
+    assert (reads.topics, reads.refused.words()) == (["b"], [])

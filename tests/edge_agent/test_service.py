@@ -88,6 +88,9 @@ class ScriptedLink:
     def subscribe(self, topics):
         self.subscribed = topics
 
+    def unsubscribe(self, topics):
+        self.unsubscribed = topics
+
     def on(self, topic):
         return [json.loads(payload) for seen, payload in self.published if seen == f"hearthcast/home/{topic}"]
 
@@ -229,6 +232,24 @@ def test_a_command_makes_a_forecast_now_and_a_retained_one_does_not(agent):
     assert service.link.origins() == []
     feed(service, [Message(command, b"please", retained=False, received_at=0.0)])
     assert service.link.origins() == [utc(9)]
+
+
+def test_a_flood_of_commands_is_answered_together(agent, monkeypatch):
+    monkeypatch.setattr("edge_agent.service.COMMAND_PACE_S", 3600.0)
+    service = agent(forecast_at=(time(23),))
+    feed(service, hours(0, 10))
+    feed(service, [Message("hearthcast/home/cmd/forecast", b"", retained=False, received_at=0.0)] * 1000)
+    assert service.link.origins() == [utc(9)]
+
+
+def test_a_device_renamed_again_and_again_is_read_on_its_newest_topic_alone(agent):
+    service = agent()
+    for name in ("room", "lounge", "parlour"):
+        devices = json.dumps([{"friendly_name": name, "ieee_address": "0x1"}]).encode()
+        feed(service, [Message("zigbee2mqtt/bridge/devices", devices, retained=True, received_at=0.0)])
+    assert "zigbee2mqtt/parlour" in service.link.subscribed
+    assert {"zigbee2mqtt/lounge", "zigbee2mqtt/lounge/availability"} <= set(service.link.unsubscribed)
+    assert not set(service.link.subscribed) & set(service.link.unsubscribed)
 
 
 def test_a_command_before_the_first_step_changes_nothing(agent):
