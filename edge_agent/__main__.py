@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser, *, command: str) -> None:
     parser.set_defaults(command=command)
-    parser.add_argument("--house", type=Path, required=True, metavar="FILE", help="house.toml: the house's sensors and targets")
+    _add_house(parser)
     _add_config(parser)
     parser.add_argument("--broker", metavar="HOST:PORT", help="MQTT broker (default: 127.0.0.1:1883)")
     parser.add_argument("--username", help="user name at the broker")
@@ -81,17 +81,29 @@ def _add_common(parser: argparse.ArgumentParser, *, command: str) -> None:
     parser.add_argument("--log-form", choices=("text", "json"), help="text for people, json for programs (default: text)")
 
 
+def _add_house(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--house", type=Path, metavar="FILE", help="house.toml (default: ./house.toml, else /etc/hearthcast/house.toml)")
+
+
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="agent.toml: broker, topics, schedule; flags override it")
     parser.add_argument(
-        "--state-dir", type=Path, metavar="DIR", help="where history and models lie (default: $STATE_DIRECTORY or ~/.local/state/hearthcast)"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="agent.toml: broker, topics, schedule; flags override it (default: the service's, with its house)",
+    )
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help="where history and models lie (default: $STATE_DIRECTORY, the service's for root, or ~/.local/state/hearthcast)",
     )
 
 
 def _add_install(install: argparse.ArgumentParser) -> None:
     install.set_defaults(command="install")
     install.add_argument("source", metavar="BUNDLE", help="a bundle's folder, its archive (.tar), or an https:// address of one")
-    install.add_argument("--house", type=Path, metavar="FILE", help="house.toml (default: ./house.toml, else /etc/hearthcast/house.toml)")
+    _add_house(install)
     _add_config(install)
     install.add_argument("--target", metavar="NAME", help="the target to forecast, where the bundle fits several")
     install.add_argument("--shadow-days", type=int, default=14, metavar="N", help="days to prove itself in (default: 14); 0: current at once")

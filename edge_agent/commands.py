@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import os
 import signal
 import sys
 import threading
@@ -19,6 +20,8 @@ from edge_agent.contract.schema import HouseSpec, read_house
 from edge_agent.logbook import keep_log
 
 HISTORY = "history.db"
+SERVICE = Path("/etc/hearthcast")
+"""Holds the service's house.toml and agent.toml."""
 SETTING_FLAGS = (
     "broker",
     "username",
@@ -131,9 +134,8 @@ def backup(options: Namespace) -> Iterator[str]:
 
 def install(options: Namespace) -> Iterator[str]:
     """A bundle into the model store."""
-    from edge_agent.model_commands import default_house, install_lines
+    from edge_agent.model_commands import install_lines
 
-    options.house = options.house or default_house()
     house, settings = _house_and_settings(options)
     yield from install_lines(options, house, options.house.read_text(encoding="utf-8"), settings)
 
@@ -200,13 +202,30 @@ def keys_show(_options: Namespace) -> Iterator[str]:
 
 
 def _settings(options: Namespace) -> Settings:
+    config, house = SERVICE / "agent.toml", getattr(options, "house", None)
+    is_service = os.geteuid() == 0 if house is None else house == SERVICE / "house.toml"
+    if options.config is None and is_service and config.is_file():
+        options.config = config
     return read_settings(options.config, flags={name: getattr(options, name, None) for name in SETTING_FLAGS})
 
 
 def _house_and_settings(options: Namespace) -> tuple[HouseSpec, Settings]:
+    options.house = options.house or _default_house()
     settings = _settings(options)
     keep_log(sys.stderr, level=settings.log_level, form=settings.log_form)
     return read_house(options.house), settings
+
+
+def _default_house() -> Path:
+    """The house.toml of the working folder, else the service's.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for path in (Path("house.toml"), SERVICE / "house.toml"):
+        if path.is_file():
+            return path
+    raise ConfigError(f"no house.toml lies in {Path.cwd()} or {SERVICE}: give its path with --house")
 
 
 def _existing(settings: Settings) -> Path:

@@ -28,6 +28,10 @@ LONGEST_SOCKET_PATH: Final = 107
 """See unix(7)."""
 CREDENTIAL: Final = "mqtt-password"
 """Name under which the systemd unit hands over the broker's password (LoadCredential)."""
+KEY_CREDENTIAL: Final = "mqtt-key"
+"""The same of the private key that belongs to `cert_file`: the service's user cannot read what only root may."""
+SERVICE_STATE_DIR: Final = Path("/var/lib/hearthcast")
+"""Of the systemd unit."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def _load(path: Path | None) -> tuple[TableReader, Path]:
         raise ConfigError(f"{path}: cannot be read ({err.strerror}); give the path of an agent.toml with --config") from err
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         raise ConfigError(f"{path}: not valid TOML: {err}") from err
-    return TableReader(data, source=str(path), where=""), path.parent
+    return TableReader(data, source=str(path), where=""), path.parent.absolute()
 
 
 def _parse(reader: TableReader, folder: Path, environment: Mapping[str, str]) -> Settings:
@@ -219,15 +223,19 @@ def _limits(table: TableReader) -> HistoryLimits:
 
 
 def default_state_dir(environment: Mapping[str, str]) -> Path:
-    """The state folder that systemd gives, else the user's own (XDG base directory specification), else one for a user without a home."""
+    """The state folder that systemd gives, else for root the service's, else the user's own (XDG base directory specification)."""
     if "STATE_DIRECTORY" in environment:
         return Path(environment["STATE_DIRECTORY"].split(":")[0])
+    if "XDG_STATE_HOME" not in environment and os.geteuid() == 0 and SERVICE_STATE_DIR.is_dir():
+        return SERVICE_STATE_DIR
     state_home = environment.get("XDG_STATE_HOME") or (environment["HOME"] + "/.local/state" if "HOME" in environment else "/var/lib")
     return Path(state_home) / "hearthcast"
 
 
 def _broker(table: TableReader, folder: Path, environment: Mapping[str, str]) -> BrokerSettings:
     ca_file, cert_file, key_file = (_path(table, key, folder) for key in ("ca_file", "cert_file", "key_file"))
+    if cert_file is not None and key_file is None:
+        key_file = _credential(KEY_CREDENTIAL, environment)
     if (cert_file is None) != (key_file is None):
         raise table.error("cert_file", "'cert_file' and 'key_file' belong together: give both or none")
     tls = table.flag("tls", default=ca_file is not None or cert_file is not None)
@@ -249,15 +257,24 @@ def _broker(table: TableReader, folder: Path, environment: Mapping[str, str]) ->
 
 
 def _password(table: TableReader, folder: Path, environment: Mapping[str, str]) -> str | None:
-    """From the file that is named, else systemd's credential, else the key whose name says what it costs."""
+    """From the file that is named, the key whose name says what it costs, systemd's credential, or what becomes one, beside agent.toml."""
     path = _path(table, "password_file", folder)
     plain = table.optional_text("insecure_plain_password")
     if path is not None and plain is not None:
         raise table.error("insecure_plain_password", "there is a 'password_file' too: keep one of them")
-    credential = Path(environment.get("CREDENTIALS_DIRECTORY", "")) / CREDENTIAL
-    if path is None and plain is None and "CREDENTIALS_DIRECTORY" in environment and credential.exists():
-        path = credential
+    if path is None and plain is None:
+        path = _credential(CREDENTIAL, environment) or _readable(folder / CREDENTIAL, folder)
     return plain if path is None else _read_password(path)
+
+
+def _readable(path: Path, folder: Path) -> Path | None:
+    return path if folder.is_absolute() and os.access(path, os.R_OK) else None
+
+
+def _credential(name: str, environment: Mapping[str, str]) -> Path | None:
+    """The file in which systemd hands over a secret; None where it does not."""
+    path = Path(environment.get("CREDENTIALS_DIRECTORY", "")) / name
+    return path if "CREDENTIALS_DIRECTORY" in environment and path.exists() else None
 
 
 def _read_password(path: Path) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Final
 
 from edge_agent.config import Settings
 from edge_agent.contract.bundle import read_bundle
@@ -16,21 +14,6 @@ from edge_agent.contract.schema import HouseSpec
 from edge_agent.install import Wishes, install, trusted_keys
 from edge_agent.standing import SHIPPED, Standing
 from edge_agent.store import ModelStore
-
-HOUSES: Final = (Path("house.toml"), Path("/etc/hearthcast/house.toml"))
-"""Where `install` looks for the house when it is not told."""
-
-
-def default_house() -> Path:
-    """The house.toml of the working folder, else the service's.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    for path in HOUSES:
-        if path.is_file():
-            return path
-    raise ConfigError(f"no house.toml lies in {' or '.join(str(path.parent.absolute()) for path in HOUSES)}: give its path with --house")
 
 
 def install_lines(options: Namespace, house: HouseSpec, house_text: str, settings: Settings) -> Iterator[str]:

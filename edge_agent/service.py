@@ -145,7 +145,7 @@ class Service:
         self._tell_scores()
         self.link.start()
         self.link.attempted.wait(FIRST_CONNECT_S)
-        log.info("ready: %s", ", ".join(f"{f.plan.target} by {' '.join(f.identity.values())}" for f in self.lineup.live))
+        log.info("ready: %s", self._who_forecasts())
         self.notifier.ready(self.link.problem or "waiting for the first step")
 
     def turn(self) -> None:
@@ -307,7 +307,8 @@ class Service:
         open_from = self.builder.open_from
         assert open_from is not None
         self._next_close = open_from + self.house.step_s + self.builder.grace_s
-        if self.recent.end is None:
+        has_begun = self.recent.end is None
+        if has_begun:
             self._begin_recent(closed[0].time if closed else open_from)
         due = [step.time for step in closed if self._is_due(step)]
         if not self.settings.replay_clock:
@@ -322,6 +323,7 @@ class Service:
                 self._forecast_all(self.recent.end)
         if closed:
             self.keeper.add_steps(closed, self.builder.state)
+        if closed or (has_begun and self.health.forecasts):
             self._tell_health(closed, now)
             self.diary.look(open_from)
 
@@ -364,12 +366,19 @@ class Service:
         if not self.lineup.is_outdated or not self.keeper.save():  # what the new models read comes from the disk
             return
         self.lineup.refresh()
+        log.info("the models changed: %s", self._who_forecasts())
         needed = self._new_recent()
         if end is None or needed.keep_s > self.recent.keep_s or not set(needed.features) <= set(self.recent.features):
             self.recent = needed
             if end is not None:
                 self._load_recent(end)
         self._tell_models()
+
+    def _who_forecasts(self) -> str:
+        """`energy by base-energy 1.0, in shadow tiny 1.1`."""
+        live = [f"{place.target} by {' '.join(place.live.identity.values())}" for place in self.lineup.places]
+        shadows = [f", in shadow {' '.join(place.shadow.identity.values())}" if place.shadow else "" for place in self.lineup.places]
+        return "; ".join(map("".join, zip(live, shadows, strict=True)))
 
     def _tell_models(self) -> None:
         self.health.notices["models"] = self.lineup.problems
@@ -448,4 +457,5 @@ class Service:
         payload = self.health.payload(now, last_step=self.recent.end, link=self.link.state())
         self.publisher.health(payload)
         problems = "; ".join(payload["problems"][:1])
-        self.notifier.status(f"{self.health.forecasts} forecasts, last step {payload['last_step']}{problems and '; '}{problems}")
+        step = "waiting for the first step" if payload["last_step"] is None else f"last step {payload['last_step']}"
+        self.notifier.status(f"{self.health.forecasts} forecasts, {step}{problems and '; '}{problems}")

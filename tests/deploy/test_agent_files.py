@@ -60,7 +60,8 @@ def test_systemd_accepts_the_unit_without_a_word(unit):
 
 
 def test_the_unit_is_hardened(unit):
-    found = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=20", unit], capture_output=True, text=True)
+    """Exposure at most 1.5."""
+    found = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=15", unit], capture_output=True, text=True)
     assert found.returncode == 0, found.stdout
 
 

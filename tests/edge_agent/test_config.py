@@ -15,6 +15,12 @@ def read(tmp_path, text, flags=None, environment=None):
     return read_settings(path, flags=flags, environment=environment or {"HOME": "/home/me"})
 
 
+@pytest.fixture(autouse=True)
+def no_service(tmp_path, monkeypatch):
+    """As on a machine where the service was never installed."""
+    monkeypatch.setattr("edge_agent.config.SERVICE_STATE_DIR", tmp_path / "service")
+
+
 def test_without_a_file_the_defaults_hold():
     settings = read_settings(None, environment={"HOME": "/home/me"})
     assert (settings.broker.host, settings.broker.port, settings.base_topic, settings.discovery) == ("127.0.0.1", 1883, "hearthcast", "device")
@@ -26,6 +32,27 @@ def test_systemd_gives_state_folder_and_password(tmp_path):
     settings = read_settings(None, environment={"STATE_DIRECTORY": "/var/lib/hearthcast", "CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert settings.state_dir == Path("/var/lib/hearthcast")
     assert settings.broker.password == "secret"
+
+
+def test_root_means_the_services_state_folder_where_there_is_one(tmp_path, monkeypatch):
+    (tmp_path / "service").mkdir()
+    for uid, found in ((0, tmp_path / "service"), (1000, Path("/home/me/.local/state/hearthcast"))):
+        monkeypatch.setattr("edge_agent.config.os.geteuid", lambda uid=uid: uid)
+        assert read_settings(None, environment={"HOME": "/home/me"}).state_dir == found
+        assert read_settings(None, environment={"XDG_STATE_HOME": "/x"}).state_dir == Path("/x/hearthcast")
+
+
+def test_systemd_gives_the_key_of_a_certificate(tmp_path):
+    (tmp_path / "mqtt-key").write_text("key")
+    settings = read(tmp_path, '[mqtt]\ncert_file = "agent.crt"\n', environment={"HOME": "/home/me", "CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert (settings.broker.cert_file, settings.broker.key_file) == (tmp_path / "agent.crt", tmp_path / "mqtt-key")
+    assert settings.broker.tls
+
+
+def test_the_password_that_becomes_a_credential_is_found_beside_agent_toml(tmp_path):
+    (tmp_path / "mqtt-password").write_text("secret\n")
+    assert read(tmp_path, "").broker.password == "secret"
+    assert read(tmp_path, '[mqtt]\ninsecure_plain_password = "plain"\n').broker.password == "plain"
 
 
 def test_a_user_without_a_home_has_a_state_folder():

@@ -47,6 +47,21 @@ def own_folders(tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
 
 
+def test_on_the_gateway_commands_find_the_services_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("edge_agent.commands.SERVICE", tmp_path / "etc")
+    monkeypatch.chdir(tmp_path)
+    assert main(["report"]) == 2
+    assert f"no house.toml lies in {tmp_path} or {tmp_path / 'etc'}: give its path with --house" in capsys.readouterr().err
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "house.toml").write_text(HOUSE)
+    (tmp_path / "etc" / "agent.toml").write_text('state_dir = "state"')
+    assert main(["report"]) == 1
+    assert f"{tmp_path / 'etc' / 'state' / 'history.db'}: there is no history yet" in capsys.readouterr().err
+    (tmp_path / "house.toml").write_text(HOUSE)  # a house of one's own has nothing to do with the service
+    assert main(["report"]) == 1
+    assert str(tmp_path / "xdg_state_home") in capsys.readouterr().err
+
+
 @pytest.fixture
 def agent():
     """Starts agents as processes; `agent(arguments…)`; ends what is left of them."""
@@ -268,7 +283,7 @@ def test_mistakes_in_files_and_flags_have_exit_code_2(capsys, house, tmp_path):
     assert failing(capsys, "run", "--house", tmp_path / "none.toml")[0] == 2
     assert failing(capsys, "run", "--house", house, "--broker", "a b")[0] == 2
     with pytest.raises(SystemExit) as caught:
-        main(["run"])
+        main(["rune"])
     assert caught.value.code == 2
 
 

@@ -134,7 +134,7 @@ def test_mistakes_are_named_and_change_nothing(agent, store, two, arguments, cod
 
 def test_without_a_house_it_asks_for_one(agent, tmp_path, monkeypatch):
     (tmp_path / "house.toml").unlink()
-    monkeypatch.setattr("edge_agent.model_commands.HOUSES", (tmp_path / "house.toml",))
+    monkeypatch.setattr("edge_agent.commands.SERVICE", tmp_path / "etc")
     code, _, error = agent("install", "first.tar")
     assert (code, "give its path with --house" in error) == (2, True)
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import random
+import re
 import sqlite3
 from collections import deque
 from dataclasses import replace
@@ -326,6 +327,7 @@ def test_a_live_restart_forecasts_at_once(agent):
     second = agent(clock=clock)
     second.turn()
     assert second.link.origins() == [utc(3)]
+    assert second.link.on("health")[-1]["forecasts"] == 2
 
 
 def test_a_full_disk_stops_no_forecast_and_loses_nothing_when_it_has_room_again(agent, monkeypatch):
@@ -551,12 +553,14 @@ def test_a_model_takes_over_when_it_is_no_worse_and_the_one_before_comes_back_wh
     assert "shadow" not in service.link.on("model")[-1]["models"]["energy"]
 
 
-def test_a_running_agent_sees_what_is_installed_and_reads_what_it_needs_from_the_history(agent, put_in):
+def test_a_running_agent_sees_what_is_installed_and_reads_what_it_needs_from_the_history(agent, put_in, caplog):
     service = agent()
     feed(service, hours(0, 30))
     assert [feature.name for feature in service.recent.features] == ["meter", "room"]  # the room is a target of its own
     model = put_in(1.5, days=7, hour=30)
-    feed(service, hours(31, 33))
+    with caplog.at_level(logging.INFO):
+        feed(service, hours(31, 33))
+    assert any(re.match("the models changed: energy by .*, in shadow tiny", record.getMessage()) for record in caplog.records)
     assert service.link.on("model")[-1]["models"]["energy"]["shadow"]["id"] == model
     service.stop()
     with service.history as history:
