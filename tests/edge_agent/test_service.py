@@ -404,9 +404,9 @@ def test_two_bundles_for_one_target_are_refused(tmp_path, tiny_bundle):
         Lineup(HOUSE, settings)
 
 
-def test_a_bundle_forecasts_its_target_and_the_climatology_the_rest(tmp_path, tiny_bundle):
+def test_a_bundle_forecasts_its_target_and_what_ships_the_rest(tmp_path, tiny_bundle):
     settings = read_settings(None, flags={"state_dir": tmp_path, "bundles": (tiny_bundle,), "allow_unsigned": True})
-    assert [f.identity["name"] for f in Lineup(HOUSE, settings).live] == ["tiny", "climatology"]
+    assert [f.identity["name"] for f in Lineup(HOUSE, settings).live] == ["tiny", "naive-mixture"]
 
 
 class Asking(Forecaster):
