@@ -209,8 +209,8 @@ def test_a_day_and_ten_thousand_bad_messages_are_counted_and_take_a_few_lines_of
     eventually(lambda: controller.latest.get("status") == "online")
     controller.say_hours(0, 25)
     eventually(lambda: controller.count == 24)
+    eventually(lambda: scrape(tmp_path / "metrics.sock")["hearthcast_steps_closed_total"] == 24)  # counted after the forecast went out
     metrics = scrape(tmp_path / "metrics.sock")
-    assert metrics["hearthcast_steps_closed_total"] == 24
     assert metrics["hearthcast_mqtt_messages_received_total"] == 52
     assert metrics["hearthcast_mqtt_connected"] == 1
     assert metrics['hearthcast_forecast_grade{target="energy",grade="baseline"}'] == 1
