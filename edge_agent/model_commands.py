@@ -49,7 +49,7 @@ def list_lines(settings: Settings) -> Iterator[str]:
 
 def _about(store: ModelStore, target: str, model: str) -> str:
     if model == SHIPPED:
-        return f"{SHIPPED:16}  what is in the package: the base model, or mixed naive forecasts, or the climatology"
+        return f"{SHIPPED:16}  the base model in the package, or the climatology"
     try:
         bundle = read_bundle(store.bundle(target, model), trusted=trusted_keys(store), allow_unsigned=True)
     except BundleError as err:
