@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import socket
 import ssl
 import sys
 import threading
@@ -44,11 +45,14 @@ UNSENT_PACE: Final = 50
 """Own messages of a replay that wait to be written out."""
 RECEIVE_MAXIMUM: Final = 100
 """Messages that an MQTT 5 broker may send ahead of acknowledgement."""
-KEEPALIVE_S: Final = 30
+KEEPALIVE_S: Final = 10
+"""A line on which nothing is heard for so long is asked for a sign of life, which it has as long again to give."""
+DEAD_AFTER_S: Final = 5
+"""A line on which the other machine's kernel answers nothing for so long is given up: a pulled cable, a broker's machine without power."""
 SESSION_EXPIRY_S: Final = 3600
 LONGEST_PATIENCE_S: Final = 60.0
 FIRST_PATIENCE_S: Final = 3.0
-"""Wait this long for the broker's first answer before the other version of MQTT is tried; doubled each time."""
+"""Wait this long for the broker's first answer before the other version of MQTT is tried; doubled each time. Later, before another connection is."""
 QUIET_S: Final = 0.7
 """A broker that had kept messages sends them at once, without such a pause."""
 STABLE_S: Final = 30
@@ -294,7 +298,7 @@ class BrokerLink:
             client.will_set(self.status_topic, b"offline", qos=1, retain=True, properties=mark)
         if self.settings.tls:
             _use_tls(client, self.settings)
-        client.connect_timeout = 5.0
+        client.connect_timeout = 3.0
         client.max_queued_messages_set(UNSENT_LIMIT)
         client.on_connect, client.on_connect_fail, client.on_disconnect = self._on_connect, self._on_connect_fail, self._on_disconnect
         client.on_socket_open = self._on_socket_open
@@ -329,11 +333,13 @@ class BrokerLink:
         else:
             self._welcome()
 
-    def _on_socket_open(self, client: Client, _data: Any, _socket: Any) -> None:
+    def _on_socket_open(self, client: Client, _data: Any, line: Any) -> None:
         """Limit the wait for an answer: amqtt (and others that speak 3.1.1 only) leaves a CONNECT with a will of MQTT 5 unanswered."""
+        _notice_dead(line)
         with self._lock:
-            if self._patience is None and not self._is_version_proven:
-                self._patience = threading.Timer(self._patience_s, self._lose_patience, (client,))
+            if self._patience is None:
+                patience_s = FIRST_PATIENCE_S if self._is_version_proven else self._patience_s
+                self._patience = threading.Timer(patience_s, self._lose_patience, (client, line))
                 self._patience.daemon = True
                 self._patience.start()
 
@@ -343,11 +349,16 @@ class BrokerLink:
                 self._patience.cancel()
                 self._patience = None
 
-    def _lose_patience(self, client: Client) -> None:
+    def _lose_patience(self, client: Client, line: Any) -> None:
         with self._lock:
             if self._patience is None or client is not self._client or self._stopping.is_set():
                 return
-            self._patience, self._patience_s = None, min(2 * self._patience_s, LONGEST_PATIENCE_S)
+            self._patience = None
+            if self._is_version_proven:
+                with contextlib.suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)  # paho's thread finds it closed, and tries again
+                return
+            self._patience_s = min(2 * self._patience_s, LONGEST_PATIENCE_S)
             self._change_version(client)
 
     def _change_version(self, client: Client) -> None:
@@ -387,6 +398,8 @@ class BrokerLink:
         if client is not self._client:
             client.disconnect()  # a predecessor that was just connecting when it was told to end
             return
+        if self._is_version_proven:
+            self._end_patience()
         self.connected.clear()
         self.outbox.close()
         if self._stopping.is_set():
@@ -453,6 +466,15 @@ def _properties(packet: int, **values: Any) -> Properties:
     for name, value in values.items():
         setattr(properties, name, value)
     return properties
+
+
+def _notice_dead(line: Any) -> None:
+    """Have the kernel find out when the other machine is gone without a word; what is merely slow to read goes on."""
+    tcp = {socket.TCP_KEEPIDLE: 3, socket.TCP_KEEPINTVL: 1, socket.TCP_USER_TIMEOUT: 1000 * DEAD_AFTER_S}
+    with contextlib.suppress(OSError):  # no TCP
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in tcp.items():
+            line.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _use_tls(client: Client, settings: BrokerSettings) -> None:

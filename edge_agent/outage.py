@@ -10,8 +10,9 @@ from typing import Final, Literal
 log = logging.getLogger(__name__)
 
 Kind = Literal["away", "refused", "contested"]
-LONGEST_WAIT_S: Final[dict[Kind, float]] = {"away": 4.0, "refused": 60.0, "contested": 300.0}
-"""Before the next attempt, by what went wrong: a broker that comes back is found within 5 s, and rivals leave each other some peace."""
+LONGEST_WAIT_S: Final[dict[Kind, float]] = {"away": 2.0, "refused": 60.0, "contested": 300.0}
+"""Before the next attempt, which may itself take 3 s, by what went wrong: a broker that comes back is found within 5 s, and rivals leave each other
+some peace."""
 LOG_AGAIN_S: Final = 3600.0
 """What goes on is told to the log once in this time."""
 

@@ -34,12 +34,12 @@ def house() -> HouseSpec:
     return material.house()
 
 
-def remember(path: Path, *, days: int, spec: HouseSpec | None = None) -> None:
-    """Give an agent a past that ends at `START`, so that its own model forecasts."""
+def remember(path: Path, *, days: int, end: int = START) -> None:
+    """Give an agent a past of some days that ends at unix s `end`, so that its own model forecasts."""
     series = material.series()
-    past = replace(series.between(series.end - days * DAY_S, series.end), start=START - days * DAY_S)
+    past = replace(series.between(series.end - days * DAY_S, series.end), start=end - days * DAY_S)
     with History(path) as history:
-        history.bind(spec or house())
+        history.bind(house())
         history.import_series(past)
 
 
@@ -47,12 +47,13 @@ def client() -> mqtt.Client:
     """A client of loopback's broker with its own thread, not connected yet."""
     made = mqtt.Client(CallbackAPIVersion.VERSION2)
     made.max_inflight_messages_set(1000)
+    made.reconnect_delay_set(1, 1)
     return made
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A message that the broker acknowledged, or not yet."""
+    """A message that the broker has acknowledged, or not yet."""
 
     readings: tuple[Reading, ...]
     info: mqtt.MQTTMessageInfo
@@ -73,12 +74,16 @@ class Sensors:
             start: unix s at which the meters stood at 1000 kWh.
         """
         self.spec, self.now, self.origin, self.sent, self._count = spec, now, start, list[Sent](), 0
+        self._n_acknowledged = 0
+        self.acknowledged: dict[int, float] = {}
+        """When the broker acknowledged a message (its id), on the monotonic clock."""
         self._decoder = Decoder(spec)
         self._topics: dict[str, list[Sensor]] = {}
         for sensor in spec.sensors:
             if sensor.topic is not None:
                 self._topics.setdefault(sensor.topic, []).append(sensor)
         self.client = client()
+        self.client.on_publish = self._on_publish
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
 
@@ -88,6 +93,10 @@ class Sensors:
     def __exit__(self, *_: object) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+
+    def _on_publish(self, _client: mqtt.Client, _data: object, message_id: int, *_: object) -> None:
+        self.acknowledged[message_id] = time.monotonic()
+        self._n_acknowledged += 1
 
     def report(self) -> None:
         """One message of every device."""
@@ -101,10 +110,9 @@ class Sensors:
             readings = tuple(self._decoder.decode(topic, payload.encode(), received_at=None, retained=False))
             self.sent.append(Sent(readings, self.client.publish(topic, payload, qos=1), time.monotonic()))
 
-    def settle(self, timeout_s: float = 30.0) -> None:
+    def settle(self) -> None:
         """Wait until the broker has acknowledged everything."""
-        for sent in self.sent:
-            sent.info.wait_for_publish(timeout_s)
+        until(lambda: self._n_acknowledged == len(self.sent), "the broker's acknowledgement")
 
     def _value(self, sensor: Sensor, now: float) -> float:
         """In the topic's unit: a counter of constant power, or a state that never stands still."""
@@ -136,9 +144,8 @@ class Ear:
         self.base, self.heard, self._ready = f"hearthcast/{site}", list[Heard](), False
         self.client = client()
         self.client.on_message = self._on_message
-        self.client.on_connect = lambda *_: self.client.subscribe("hearthcast/#", qos=1)
+        self.client.on_connect = lambda *_: self.client.subscribe([("hearthcast/#", 1), ("homeassistant/#", 1)])
         self.client.on_subscribe = self._on_subscribe
-        self.client.reconnect_delay_set(1, 1)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
         until(lambda: self._ready, "the broker's answer")
@@ -159,6 +166,12 @@ class Ear:
     def on(self, topic: str, *, since: float = 0.0) -> list[Heard]:
         """What came below the site's base topic since then (monotonic), oldest first."""
         return [heard for heard in list(self.heard) if heard.topic == f"{self.base}/{topic}" and heard.at >= since]
+
+
+def await_online(site: str, port: int) -> None:
+    """Wait until the agent of `site` has subscribed: it says `online` after that."""
+    with Ear(site, port) as ear:
+        until(lambda: any(heard.payload == b"online" for heard in ear.on("status")), "the agent's status")
 
 
 def until(claim: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:

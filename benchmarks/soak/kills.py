@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from benchmarks.mosquitto import Mosquitto
 from benchmarks.soak.clocked import MadeUpClock
-from benchmarks.soak.home import HOUSE, POWER_W, START, Ear, Sensors, house, remember
+from benchmarks.soak.home import HOUSE, POWER_W, START, Ear, Sensors, await_online, house, remember
 from benchmarks.soak.process import AgentProcess
 from benchmarks.soak.row import Row
 from edge_agent.contract.schema import HouseSpec
@@ -73,7 +73,7 @@ def run(folder: Path, *, kills: int, history_days: int, progress: Progress, seed
     agent = AgentProcess(folder, HOUSE, broker.port, clock=clock)
     try:
         with Sensors(spec, broker.port, now=clock.true, start=START) as sensors, Ear(spec.site, broker.port) as ear:
-            life = _Living(agent, clock, sensors, spec.step_s)
+            life = _Living(agent, clock, sensors, broker.port)
             life.begin()
             for number in progress.track(range(kills), description="kill -9"):
                 life.kill(dice, is_aimed=number % 2 == 1)
@@ -87,14 +87,15 @@ def run(folder: Path, *, kills: int, history_days: int, progress: Progress, seed
 class _Living:
     """Time passes: sensors report, the machine sleeps through the dull part of every step, the agent lives and dies."""
 
-    def __init__(self, agent: AgentProcess, clock: MadeUpClock, sensors: Sensors, step_s: int) -> None:
-        self.agent, self.clock, self.sensors, self.step_s = agent, clock, sensors, step_s
+    def __init__(self, agent: AgentProcess, clock: MadeUpClock, sensors: Sensors, port: int) -> None:
+        self.agent, self.clock, self.sensors, self.port, self.step_s = agent, clock, sensors, port, sensors.spec.step_s
         self.diary = _Diary()
         self._report_at = 0.0
 
     def begin(self) -> None:
         """First start; the session at the broker exists from here on."""
         self._start(wait=True)
+        await_online(self.sensors.spec.site, self.port)
         self._pass(2.0)
 
     def kill(self, dice: random.Random, *, is_aimed: bool) -> None:

@@ -14,6 +14,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from benchmarks.soak.proxy import Proxy
 from edge_agent.config import BrokerSettings, read_settings
 from edge_agent.contract.errors import ConfigError
 from edge_agent.mqtt import BrokerLink
@@ -350,6 +351,31 @@ def test_messages_that_were_taken_come_again_until_they_are_acknowledged(broker,
     eventually(lambda: "out/x" in controller.retained)
     successor = link_to(broker.port)  # as after kill -9: the first link says nothing more
     assert [successor.get(20).payload for _ in range(2)] == [b"2", b"3"]
+
+
+@pytest.mark.broker
+def test_a_broker_that_takes_a_connection_and_never_answers_is_asked_again(broker, link_to, eventually, monkeypatch):
+    monkeypatch.setattr("edge_agent.mqtt.KEEPALIVE_S", 3600)  # which would end the wait too
+    monkeypatch.setattr("edge_agent.mqtt.FIRST_PATIENCE_S", 0.3)
+    with Proxy(broker.port) as proxy:
+        link = link_to(proxy.port)
+        eventually(link.connected.is_set)
+        proxy.is_hole = True
+        link._client.socket().shutdown(socket.SHUT_RDWR)
+        eventually(lambda: proxy.connections == 3)
+        assert not link.connected.is_set()
+        proxy.is_hole = False
+        eventually(link.connected.is_set)
+        link.stop()
+
+
+@pytest.mark.broker
+def test_the_kernel_gives_up_a_line_whose_other_end_is_gone(broker, link_to, eventually):
+    link = link_to(broker.port)
+    eventually(link.connected.is_set)
+    line = link._client.socket()
+    assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 5000
+    assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
 @pytest.mark.broker
