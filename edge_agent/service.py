@@ -98,6 +98,7 @@ class Service:
         self.timing = Timing(self.clock, link)
         self.publisher = Publisher(house, settings, link)
         self.weather_decoder, self.weather = WeatherDecoder(house), WeatherMemory()
+        self._command_topic, self._birth_topic = f"{self.publisher.base}/cmd/forecast", f"{settings.discovery_prefix}/status"
         self.builder = StepBuilder(house)
         self.recent = self._new_recent()
         self.health = Health(house)
@@ -151,11 +152,7 @@ class Service:
     def turn(self) -> None:
         """Wait for one message or the next deadline, and do what is due."""
         self._look_at_clock()
-        message = self.link.take(self._wait_s())
-        for each in self._admitted(message):
-            self._take(each)
-        if self.link.n_unacknowledged >= (MOST_UNACKNOWLEDGED if message else 1):
-            self._acknowledge()
+        self._hear()
         now = self._now()
         if not self._is_start_told and now != float("-inf"):
             self._tell_start(now)
@@ -246,6 +243,23 @@ class Service:
 
     # in
 
+    def _hear(self) -> None:
+        """Wait for a message, and use it and those that have come behind it; looking up after each would cost as much as using it."""
+        first = message = self.link.take(self._wait_s())
+        end = time.monotonic() + GATHER_S
+        while True:
+            for each in self._admitted(message):
+                self._take(each)
+            if message is None or self._is_close_due() or time.monotonic() >= end:
+                break
+            message = self.link.take(0.0)
+        if self.link.n_unacknowledged >= (1 if first is None else MOST_UNACKNOWLEDGED):
+            self._acknowledge()
+
+    def _is_close_due(self) -> bool:
+        """Whether recorded days have come to the end of a step; the clock's time can wait for the end of a batch."""
+        return self.settings.replay_clock and self._newest_event >= self._next_close
+
     def _acknowledge(self) -> None:
         """Let the broker forget what the disk knows now: a kill -9 must not cost a reading that it would have sent again."""
         if not self.settings.replay_clock:  # a replay begins anew
@@ -254,20 +268,21 @@ class Service:
 
     def _take(self, message: Message) -> None:
         self.health.messages += 1
-        if message.topic == f"{self.publisher.base}/cmd/forecast":
+        if message.topic == self._command_topic:
             if not message.retained:  # a command kept by the broker is an old one
                 self._is_asked = True
-        elif message.topic == f"{self.settings.discovery_prefix}/status":
+        elif message.topic == self._birth_topic:
             if message.payload == b"online" and not message.retained and self._republish_at == float("inf"):
                 self._republish_at = time.monotonic() + random.uniform(*BIRTH_WAIT_S)  # noqa: S311  no secret
                 self.hearing.decoder.note_birth(self.timing.received_at(message))
         else:
-            self._take_weather(message)
+            if message.topic in self.weather_decoder.topics:
+                self._take_weather(message)
             self._take_readings(message)
 
     def _take_weather(self, message: Message) -> None:
         now = self._now() if self.settings.replay_clock else self.timing.received_at(message)
-        if message.topic not in self.weather_decoder.topics or now == float("-inf"):  # recorded days have not begun yet
+        if now == float("-inf"):  # recorded days have not begun yet
             return
         found = self.weather_decoder.decode(message.topic, message.payload, received_at=now, retained=message.retained)
         news = [forecast for forecast in found if self.weather.take(forecast, retained=message.retained)]
