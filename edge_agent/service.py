@@ -345,7 +345,8 @@ class Service:
     def _new_recent(self) -> RecentSteps:
         """An empty window for what the lineup reads."""
         forecasters = [*self.lineup.live, *self.lineup.shadows]
-        read = tuple(feature for feature in self.house.features if any(feature in f.features for f in forecasters))
+        # in the order of the first, which then reads the window itself instead of a copy
+        read = tuple(dict.fromkeys(feature for forecaster in forecasters for feature in forecaster.features))
         return RecentSteps(read, step_s=self.house.step_s, keep_s=max(f.history_s for f in forecasters))
 
     def _load_recent(self, end: int) -> None:
