@@ -116,6 +116,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     models = parser.add_subparsers(required=True, metavar="WHAT")
     commands = {
         "list": "each target's models, and how they came to be",
+        "check": "whether this machine reproduces the forecast that each was exported with",
         "pin": "hold a model, whatever the scores",
         "unpin": "let the scores decide again",
         "rollback": "back to the model before",
@@ -123,7 +124,9 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     for name, text in commands.items():
         command = models.add_parser(name, help=text)
         command.set_defaults(command=f"models_{name}")
-        if name != "list":
+        if name == "check":
+            command.add_argument("bundle", type=Path, nargs="?", help="a bundle's folder or archive (default: all in use, and what ships)")
+        elif name != "list":
             command.add_argument("target", help="as in house.toml")
         if name == "pin":
             command.add_argument("model", nargs="?", help="its id or the beginning of it, or 'shipped' (default: the current one)")

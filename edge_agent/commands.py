@@ -151,6 +151,13 @@ def models_list(options: Namespace) -> Iterator[str]:
     yield from list_lines(_settings(options))
 
 
+def models_check(options: Namespace) -> Iterator[str]:
+    """Whether this machine reproduces what the models were exported with."""
+    from edge_agent.model_commands import check_lines
+
+    yield from check_lines(_settings(options), options.bundle)
+
+
 def models_pin(options: Namespace) -> Iterator[str]:
     """Hold a model, whatever the scores."""
     from edge_agent.model_commands import pin_lines

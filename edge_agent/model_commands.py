@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from edge_agent.config import Settings
-from edge_agent.contract.bundle import read_bundle
+from edge_agent.contract.bundle import Bundle, read_bundle, read_shipped_bundle
 from edge_agent.contract.errors import BundleError, ConfigError, closest
 from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import HouseSpec
@@ -45,6 +46,42 @@ def list_lines(settings: Settings) -> Iterator[str]:
         yield from (f"  {iso_utc(at)} {what}" for at, what in standing.events)
     if not store.targets():
         yield f"no model is installed in {store.path}: every target is forecast by what ships; add one with hearthcast-agent install BUNDLE"
+
+
+def check_lines(settings: Settings, bundle: Path | None) -> Iterator[str]:
+    """Whether this machine reproduces the forecast that each model was exported with: the one in `bundle`, or all in use.
+
+    Raises:
+        BundleError: one of them is damaged, or comes to another forecast.
+    """
+    import platform
+
+    import onnxruntime
+
+    from edge_agent.forecaster import GOLDEN_TOLERANCE, Model
+
+    yield f"{platform.machine()}, Python {platform.python_version()}, ONNX Runtime {onnxruntime.__version__}"
+    for checked in [read_bundle(bundle, trusted=trusted_keys(ModelStore(settings.state_dir)))] if bundle else _in_use(ModelStore(settings.state_dir)):
+        model, manifest = Model(checked), checked.manifest
+        model.check_golden()
+        begun = time.perf_counter()
+        worst = model.golden_difference()
+        took_ms = 1e3 * (time.perf_counter() - begun)
+        yield (
+            f"{manifest.name} {manifest.version} ({manifest.id}): signature, hashes and graph are in order; its worked example differs by "
+            f"{worst:.1e} of its largest value (allowed {GOLDEN_TOLERANCE:g}), in {took_ms:.0f} ms"
+        )
+
+
+def _in_use(store: ModelStore) -> Iterator[Bundle]:
+    """Bundles of all models that forecast, or wait to, and what ships."""
+    for target in store.targets():
+        standing = store.standing(target)
+        for model in sorted(set(standing.models) - {SHIPPED}):
+            yield read_bundle(store.bundle(target, model), trusted=trusted_keys(store), allow_unsigned=model in standing.unsigned)
+    shipped = read_shipped_bundle()
+    if shipped is not None:
+        yield shipped
 
 
 def _about(store: ModelStore, target: str, model: str) -> str:

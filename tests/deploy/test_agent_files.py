@@ -71,6 +71,24 @@ def test_the_unit_hands_over_the_password_under_the_agents_name(unit):
     assert f"LoadCredential={CREDENTIAL}:" in unit.read_text()
 
 
+def test_the_container_file_copies_what_is_there_and_runs_without_root():
+    text = (DEPLOY / "container" / "Containerfile").read_text()
+    copied = [source for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE) for source in line.split()]
+    assert {"pyproject.toml", "edge_agent"} <= set(copied)
+    assert all((DEPLOY.parent / source).exists() for source in copied)
+    assert re.findall(r"^USER (.*)$", text, re.MULTILINE)[-1] == "10200:10200"
+
+
+def test_the_container_may_write_its_history_and_no_more():
+    agent = pytest.importorskip("yaml").safe_load((DEPLOY / "container" / "compose.yaml").read_text())["services"]["agent"]
+    assert agent["read_only"] is True
+    assert (agent["cap_drop"], agent["security_opt"], agent["user"]) == (["ALL"], ["no-new-privileges:true"], "10200:10200")
+    assert [volume for volume in agent["volumes"] if not volume.endswith(":ro")] == ["history:/var/lib/hearthcast"]
+    unit = (DEPLOY / "systemd" / "hearthcast-agent.service").read_text()
+    assert f"MemoryMax={agent['mem_limit'].upper()}\n" in unit
+    assert f"TasksMax={agent['pids_limit']}\n" in unit
+
+
 @pytest.mark.broker
 def test_the_brokers_acl_lets_the_agent_do_its_work(make_broker, eventually):
     broker = make_broker(users={"hearthcast": "a", "controller": "b"}, acl=(DEPLOY / "mosquitto" / "acl").read_text())

@@ -1,5 +1,7 @@
 """`hearthcast-agent install` and `models …` as their owner meets them."""
 
+import re
+
 import pytest
 
 from edge_agent.__main__ import main
@@ -149,3 +151,14 @@ def test_what_cannot_be_used_is_not_made_current(agent, store, two):
     code, _, error = agent("models", "pin", "energy", "f")
     assert (code, "is no installed model" in error) == (2, True)
     assert store.standing("energy").current == two_id
+
+
+def test_models_are_checked_on_this_machine(agent, make_bundle):
+    first = make_bundle("first.tar", factor=1.5)
+    assert agent("models", "check", first)[0] == 0
+    assert agent("install", first, "--any-house")[0] == 0
+    code, lines, _ = agent("models", "check")
+    assert code == 0
+    assert re.match(r"\S+, Python 3\.1\d\.\d+, ONNX Runtime 1\.\d+", lines[0])
+    assert [line.split(" ", 1)[0] for line in lines[1:]] == ["tiny", "base-energy"]
+    assert all(re.search(r"differs by \d\.\de[-+]\d+ of its largest value \(allowed 0\.001\), in \d+ ms$", line) for line in lines[1:])
