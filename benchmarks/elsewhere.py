@@ -13,11 +13,11 @@ import resource
 import sys
 import time
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime as ort
 
 from benchmarks.material import house, series
 from edge_agent.contract.series import Series
@@ -70,7 +70,7 @@ def main() -> int:
     made = forecasts()
     seconds, peak_mb = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     grades = ", ".join(f"{n} {grade}" for grade, n in Counter(made["grades"].tolist()).items())
-    versions = f"Python {platform.python_version()}, numpy {np.__version__}, ONNX Runtime {ort.__version__}"
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}, ONNX Runtime {version('onnxruntime')}"
     print(f"{platform.machine()}, {versions}: {len(made['grades'])} forecasts ({grades}) in {seconds:.1f} s, peak {peak_mb:.0f} MB")
     if not path.exists():
         np.savez(path, **made)

@@ -55,12 +55,11 @@ def check_lines(settings: Settings, bundle: Path | None) -> Iterator[str]:
         BundleError: one of them is damaged, or comes to another forecast.
     """
     import platform
-
-    import onnxruntime
+    from importlib.metadata import version
 
     from edge_agent.forecaster import GOLDEN_TOLERANCE, Model
 
-    yield f"{platform.machine()}, Python {platform.python_version()}, ONNX Runtime {onnxruntime.__version__}"
+    yield f"{platform.machine()}, Python {platform.python_version()}, ONNX Runtime {version('onnxruntime')}"
     for checked in [read_bundle(bundle, trusted=trusted_keys(ModelStore(settings.state_dir)))] if bundle else _in_use(ModelStore(settings.state_dir)):
         model, manifest = Model(checked), checked.manifest
         model.check_golden()
