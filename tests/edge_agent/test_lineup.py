@@ -70,7 +70,7 @@ def ids(lineup):
 
 def test_where_nothing_is_installed_what_ships_forecasts(lineup, store):
     found = lineup()
-    assert [f.identity["name"] for f in found.live] == ["base-energy", "climatology"]
+    assert [f.identity["name"] for f in found.live] == ["base-energy", "naive-mixture"]
     assert (found.shadows, found.problems, found.is_outdated) == ([], [], False)
     assert not store.path.exists()
 
