@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     export = history.add_parser("export", help="closed steps as CSV, in the form that hearthcast-train --data reads")
     _add_common(export, command="history_export")
     export.add_argument("--weather", action="store_true", help="instead, the weather forecasts that came, as backtest --weather reads them")
-    export.add_argument("--out", type=Path, metavar="FILE", help="write here instead of to standard output")
+    export.add_argument("--out", type=Path, metavar="FILE", help="write here (.gz: packed) instead of to standard output")
 
     bring_in = history.add_parser("import", help="steps from such a CSV table (also .gz), wherever nothing is known yet")
     _add_common(bring_in, command="history_import")
@@ -63,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     backup = commands.add_parser("backup", help="copy the history, also while the agent runs")
     _add_common(backup, command="backup")
     backup.add_argument("file", type=Path, metavar="FILE", help="the copy, replaced only by a whole one; or a folder")
+
+    restore = commands.add_parser("restore", help="put a copy that backup made in the history's place, while the agent is stopped")
+    _add_common(restore, command="restore")
+    restore.add_argument("file", type=Path, metavar="FILE", help="the copy; it stays as it is")
 
     _add_install(commands.add_parser("install", help="check a model bundle, and forecast by it in shadow until it has proved itself"))
     _add_models(commands.add_parser("models", help="which models are installed, and which one forecasts"))

@@ -11,6 +11,7 @@ from edge_agent.contract.schema import HouseSpec
 
 MAX_PAYLOAD: Final = 4 * 1024 * 1024
 """Bytes; a device with all that it exposes takes about 5 kB."""
+LEFT: Final = "left the Zigbee network"
 
 LONGEST_NAME: Final = 200
 WILDCARDS: Final = frozenset("+#")
@@ -130,7 +131,7 @@ class Bridge:
         if topic not in self._topics:
             return
         if message.get("type") == "device_leave":
-            self._away[topic] = f"left the Zigbee network at {iso_utc(received_at)}: pair it again"
+            self._away[topic] = f"{LEFT} at {iso_utc(received_at)}: pair it again"
         elif message.get("type") in ("device_joined", "device_announce"):
             self._away.pop(topic, None)
 
@@ -155,9 +156,9 @@ class Bridge:
             today = self.renamed.get(topic)
             if today is not None:
                 yield f'{topic} is now called {today}, and is read there: set topic = "{today}" in house.toml'
-            elif self._names is not None and not self._is_known(topic):
+            elif self._names is not None and not self._is_known(topic) and not self._away.get(topic, "").startswith(LEFT):
                 yield f"Zigbee2MQTT knows no device called {topic.removeprefix(self.base)!r} ({topic}): was it removed, or is the name misspelt?"
-            if topic in self._away:
+            if topic in self._away and self.is_online is not False:  # else nobody knows
                 yield f"{topic} {self._away[topic]}"
 
     def _is_known(self, topic: str) -> bool:

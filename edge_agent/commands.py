@@ -12,7 +12,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Literal, TextIO, cast
 
 from edge_agent.allocation import give_back
 from edge_agent.config import Settings, read_settings
@@ -133,7 +133,19 @@ def backup(options: Namespace) -> Iterator[str]:
     _, settings = _house_and_settings(options)
     source = _existing(settings)
     copy = back_up(source, options.file, now=time.time())
-    yield f"{copy}: {copy.stat().st_size / 1e6:.1f} MB, checked; to go back to it, stop the agent and put it in the place of {source}"
+    yield f"{copy}: {copy.stat().st_size / 1e6:.1f} MB, checked; to go back to it, stop the agent and run hearthcast-agent restore {copy}"
+
+
+def restore(options: Namespace) -> Iterator[str]:
+    """A copy in the history's place."""
+    from edge_agent.backup import put_back
+
+    house, settings = _house_and_settings(options)
+    target = settings.state_dir / HISTORY
+    aside = put_back(options.file, target, house=house, now=time.time())
+    yield f"{target} is what {options.file} was; start the agent again"
+    if aside is not None:
+        yield f"what was there before is kept as {aside}"
 
 
 def install(options: Namespace) -> Iterator[str]:
@@ -249,9 +261,7 @@ def _existing(settings: Settings) -> Path:
 
 def _input(path: Path) -> TextIO:
     try:
-        return cast(
-            "TextIO", gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="")
-        )
+        return _text_file(path, "r")
     except OSError as err:
         raise ConfigError(f"{path}: cannot be read ({err.strerror}); give a table as `history export` writes it") from err
 
@@ -262,8 +272,15 @@ def _output(path: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     try:
-        file = path.open("w", encoding="utf-8", newline="")
+        file = _text_file(path, "w")
     except OSError as err:
         raise ConfigError(f"{path}: cannot be written ({err.strerror}); name another file with --out") from err
     with file:
         yield file
+
+
+def _text_file(path: Path, mode: Literal["r", "w"]) -> TextIO:
+    """A text file; packed, where its name says so."""
+    if path.suffix == ".gz":
+        return cast("TextIO", gzip.open(path, f"{mode}t", encoding="utf-8", newline=""))
+    return cast("TextIO", path.open(mode, encoding="utf-8", newline=""))

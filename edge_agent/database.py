@@ -56,8 +56,11 @@ class Database:
             ServiceError: it cannot be opened, belongs to another program, or was written by a newer agent.
         """
         self._make_folder()
+        is_new = not self.path.exists()
         with self.errors("opened"):
             self._connect(str(self.path), writable=True)
+            if is_new:
+                give_to_owner(self.path)
 
     def _make_folder(self) -> None:
         """A folder that is somebody else's is a mistake to be told at once; a disk that takes nothing may be a matter of time."""
@@ -198,3 +201,10 @@ def _error(err: Exception, what: str) -> ServiceError:
     if code == sqlite3.SQLITE_FULL:
         return FullError(f"{what}: make room on the disk, or lower max_mb under [history] in agent.toml")
     return StorageError(f"{what}: check the disk, its space and the file's owner")
+
+
+def give_to_owner(path: Path) -> None:
+    """Where root makes a file in the service's folder, it is the service's."""
+    owner = path.parent.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.chown(path, owner.st_uid, owner.st_gid)

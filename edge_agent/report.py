@@ -23,7 +23,7 @@ def report_lines(house: HouseSpec, history: History, *, days: int, price: float 
     """
     last = history.last_closed()
     if last is None:
-        raise ServiceError(f"{history.path}: holds no closed step yet; wait for the first one")
+        raise ServiceError(f"{history.path}: no forecast was made from it yet: start the agent, and wait for the first step")
     for target in house.targets:
         unit = house.unit_of[target.name]
         yield f"{target.name} ({'kWh a day' if unit == 'Wh' else f'{unit}, mean of the day'})"

@@ -78,6 +78,23 @@ def test_a_device_goes_and_comes_in_both_forms(bridge, offline, back):
     assert problems(bridge) == []
 
 
+def test_while_the_bridge_is_offline_nobody_knows_of_its_devices(bridge):
+    take(bridge, "bridge/state", {"state": "online"})
+    take(bridge, "room/availability", {"state": "offline"}, retained=True)
+    assert len(problems(bridge)) == 1
+    take(bridge, "bridge/state", {"state": "offline"})
+    (problem,) = problems(bridge)
+    assert problem.startswith("Zigbee2MQTT is offline")
+
+
+def test_a_device_that_left_is_named_once(bridge):
+    take(bridge, "bridge/devices", devices(room="0x1", upstairs__plug="0x2"))
+    take(bridge, "bridge/event", {"type": "device_leave", "data": {"friendly_name": "room", "ieee_address": "0x1"}})
+    take(bridge, "bridge/devices", devices(upstairs__plug="0x2"))
+    (problem,) = problems(bridge)
+    assert problem.startswith("zigbee2mqtt/room left the Zigbee network at 2026-03-01T10:00:00Z: pair it again")
+
+
 def test_a_device_that_speaks_is_not_offline(bridge):
     take(bridge, "room/availability", b"offline")
     bridge.heard("zigbee2mqtt/room")

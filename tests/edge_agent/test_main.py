@@ -300,12 +300,14 @@ def test_a_history_goes_out_and_comes_in_again(capsys, house, tmp_path):
     where = ["--house", str(house), "--state-dir", str(tmp_path / "state")]
     assert main(["history", "import", *where, str(table)]) == 0
     assert capsys.readouterr().out.startswith("3 values stored; 0 of the table's 3 were known already")
-    assert main(["history", "export", *where, "--out", str(tmp_path / "again.csv")]) == 0
-    assert gzip.decompress(table.read_bytes()).decode() == (tmp_path / "again.csv").read_text().replace("\r", "")
+    assert main(["history", "export", *where, "--out", str(tmp_path / "again.csv.gz")]) == 0
+    assert gzip.decompress(table.read_bytes()).decode() == gzip.decompress((tmp_path / "again.csv.gz").read_bytes()).decode().replace("\r", "")
     capsys.readouterr()
     assert main(["backup", *where, str(tmp_path)]) == 0
     assert "checked; to go back to it, stop the agent" in capsys.readouterr().out
-    assert len(list(tmp_path.glob("history-*.db"))) == 1
+    (copy,) = tmp_path.glob("history-*.db")
+    assert main(["restore", *where, str(copy)]) == 0
+    assert "start the agent again" in capsys.readouterr().out
 
 
 def test_a_table_that_is_none_is_refused(capsys, house, tmp_path):

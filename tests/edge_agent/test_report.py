@@ -64,5 +64,5 @@ def test_a_temperature_is_compared_by_the_days_mean(history):
 
 
 def test_an_empty_history_has_nothing_to_report(tmp_path):
-    with History(tmp_path / "history.db") as history, pytest.raises(ServiceError, match="no closed step yet"):
+    with History(tmp_path / "history.db") as history, pytest.raises(ServiceError, match="no forecast was made from it yet"):
         list(report_lines(HOUSE, history, days=3))
