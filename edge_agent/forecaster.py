@@ -344,11 +344,26 @@ class Forecaster:
         return {"tomorrow": Total(tomorrow, middle, low, high, share)}
 
 
+def served_targets(house: HouseSpec, model: Model) -> tuple[str, ...]:
+    """The targets of `house` that a model is for: the one that it names, or else all of its role, where it reads no sensor by its name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    plan = model.bundle.manifest.plan
+    if not plan.is_general or any(target.name == plan.target for target in house.targets):
+        return (house.target(plan.target).name,)
+    found = tuple(target.name for target in house.targets if house.sensor(target.sensor).role == plan.role)
+    if not found:
+        raise ConfigError(f"house {house.site!r} has no {plan.role} target, which this model forecasts: add one to [[targets]], or use another model")
+    return found
+
+
 def _plan_for(house: HouseSpec, model: Model, target: str | None) -> FeaturePlan:
     """The model's plan at the house's step, for the house's name of the target."""
     plan = model.bundle.manifest.plan.at_step(house.step_s)
-    if target is not None and plan.is_general:
-        plan = replace(plan, target=target)
+    if plan.is_general:
+        plan = replace(plan, target=target or served_targets(house, model)[0])
     if plan.step_s != model.bundle.manifest.plan.step_s and not model.has_open_horizon:
         trained = model.bundle.manifest.plan.step_s
         raise ConfigError(f"this model's graph is fixed to steps of {trained} s, the house has {house.step_s} s: set step = {trained} or train again")

@@ -13,7 +13,7 @@ from edge_agent.config import Settings
 from edge_agent.contract.bundle import read_bundle
 from edge_agent.contract.errors import ConfigError, HearthcastError, ServiceError
 from edge_agent.contract.schema import HouseSpec
-from edge_agent.forecaster import Forecaster, Model, base_forecaster
+from edge_agent.forecaster import Forecaster, Model, base_forecaster, served_targets
 from edge_agent.standing import SHIPPED, DayPair, Shadow, Standing
 from edge_agent.store import ModelStore
 
@@ -180,8 +180,8 @@ def _given(house: HouseSpec, settings: Settings) -> dict[str, Place]:
     for path in settings.bundles:
         model = Model(read_bundle(path, allow_unsigned=settings.allow_unsigned))
         model.check_golden()
-        forecaster = Forecaster(house, model)
-        if forecaster.plan.target in places:
-            raise ConfigError(f"{path}: a second bundle for target {forecaster.plan.target!r}: give one bundle a target")
-        places[forecaster.plan.target] = Place(forecaster.plan.target, forecaster)
+        for target in served_targets(house, model):
+            if target in places:
+                raise ConfigError(f"{path}: a second bundle for target {target!r}: give one bundle a target")
+            places[target] = Place(target, Forecaster(house, model, target=target))
     return places

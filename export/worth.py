@@ -9,7 +9,8 @@ from edge_agent.contract.errors import ExportError
 
 MODEL: Final = "model"
 RIVALS: Final = {
-    "rolling climatology": "which every agent forecasts by when it has no model",
+    "rolling climatology": "which every agent forecasts energy by when it has no model",
+    "mixture of naive forecasts": "which every agent forecasts a room by when it has no model",
     "base": "the model that fine-tuning started from",
 }
 """What a model must not be worse than, where the run names it, and what that is."""

@@ -54,7 +54,7 @@ class TrainingDisplay:
     def epoch(self, row: Epoch, best: int) -> None:
         """An epoch is complete."""
         if row.epoch == 0:
-            self.console.print(f"untrained  validation {row.validation_loss:.4f}  (the rolling climatology itself)", soft_wrap=True)
+            self.console.print(f"untrained  validation {row.validation_loss:.4f}  (as without a model)", soft_wrap=True)
             return
         mark = "  [bold]best[/]" if best == row.epoch else f"  best is {best}"
         losses, rate = f"loss {row.loss:.4f}  validation {row.validation_loss:.4f}", f"{row.samples_per_s:.0f} windows/s"

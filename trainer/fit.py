@@ -27,7 +27,8 @@ from trainer.evaluate import calibrate, model_predictions, score_table
 from trainer.gallery import forecast_pictures, loss_picture, publish
 from trainer.loop import Epoch, Progress, Task, train
 from trainer.machine import made_with, peak_memory_mb
-from trainer.model import Network, build_base, build_seed, scaling_of
+from trainer.model import Network, build_seed, scaling_of
+from trainer.networks import build
 from trainer.presets import HyperParameters, plan_for
 from trainer.quality_report import print_findings, record_of
 from trainer.run_folder import RunFolder
@@ -54,6 +55,10 @@ class FitRequest:
     hyper: HyperParameters
     target: str | None = None
     """The house's first target when None."""
+    role: str | None = None
+    """One model of all of the house's targets of this role (`trainer.fit_rooms`)."""
+    share: float = 1.0
+    """Of the house's time, from its start, that such a model looks at."""
     covariates: tuple[str, ...] = ()
     weather: tuple[str, ...] = ()
     """Roles whose forecast over the horizon the model reads."""
@@ -245,7 +250,7 @@ class TrackedDisplay(TrainingDisplay):
 def _network(request: FitRequest, material: Material) -> Network:
     if request.preset == "seed":
         return build_seed(material.plan, request.hyper, scaling_of(material.builder, material.split.train))
-    return build_base(material.plan, request.hyper)
+    return build(material.plan, request.hyper)
 
 
 def _float32(request: FitRequest, material: Material, network: Network) -> keras.Model:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console, RenderableType
 
 from edge_agent.contract.errors import ConfigError, TrainingError
-from edge_agent.contract.schema import STEPS_S, WEATHER_ROLES, read_house
+from edge_agent.contract.schema import ROLES, STEPS_S, WEATHER_ROLES, read_house
 from trainer.findings import ACCEPT_HELP, DOUBTFUL
 from trainer.presets import COVARIATE_ROLES, PRESETS, SCHEDULES, HyperParameters, hyper_parameters, plan_for
 from trainer.quiet import without_native_stderr
@@ -97,6 +97,12 @@ def _add_home_arguments(group: Any) -> None:
         help="each energy target of a house is a home of its own (a table of many meters); implied by several houses",
     )
     group.add_argument(
+        "--role",
+        choices=sorted(name for name, role in ROLES.items() if role.kind == "state"),
+        metavar="ROLE",
+        help="one model over all targets of this role of one house, such as indoor_temperature: all of its rooms",
+    )
+    group.add_argument(
         "--resolutions",
         type=int,
         nargs="+",
@@ -163,9 +169,12 @@ def fitter(request: FitRequest, homes: HomesRequest | None) -> Callable[..., dic
     from trainer.finetune import fine_tune
     from trainer.fit import fit
     from trainer.fit_homes import fit_homes
+    from trainer.fit_rooms import fit_rooms
 
     if request.preset == "finetune":
         return fine_tune
+    if request.role:
+        return fit_rooms
     return fit if homes is None else partial(fit_homes, homes=homes)
 
 
@@ -197,8 +206,8 @@ def asked_for(arguments: argparse.Namespace) -> tuple[FitRequest, HomesRequest |
     Raises:
         ConfigError: a value, file or combination that cannot be.
     """
-    many_homes = arguments.all_targets or len(arguments.house) > 1
-    hyper = hyper_parameters(arguments.preset, vars(arguments), many_homes=many_homes)
+    many_homes = not arguments.role and (arguments.all_targets or len(arguments.house) > 1)
+    hyper = hyper_parameters(arguments.preset, vars(arguments), many_homes=many_homes, role=_role(arguments, many_homes=many_homes))
     homes = _check_homes(arguments) if many_homes else None
     _check_early(arguments, many_homes=many_homes)
     with without_native_stderr():
@@ -211,6 +220,8 @@ def asked_for(arguments: argparse.Namespace) -> tuple[FitRequest, HomesRequest |
         preset=arguments.preset,
         hyper=hyper,
         target=arguments.target,
+        role=arguments.role,
+        share=arguments.train_share[0] if arguments.role and arguments.train_share else 1.0,
         covariates=tuple(arguments.covariates),
         weather=tuple(arguments.weather),
         seed=arguments.seed,
@@ -229,10 +240,13 @@ def verdict_on(record: dict[str, Any], homes: HomesRequest | None) -> Sequence[R
     """What a run is worth."""
     from trainer.fit import verdict
     from trainer.fit_homes import verdict_of_homes
+    from trainer.fit_rooms import verdict_of_rooms
     from trainer.tuning_report import report
 
     if record["preset"] == "finetune":
         return report(record)
+    if "rooms" in record:
+        return verdict_of_rooms(record)
     return verdict(record) if homes is None else verdict_of_homes(record)
 
 
@@ -261,8 +275,20 @@ def _check_homes(arguments: argparse.Namespace) -> HomesRequest:
     return HomesRequest(sources, tuple(resolutions), arguments.augment, arguments.per_day)
 
 
+def _role(arguments: argparse.Namespace, *, many_homes: bool) -> str:
+    """Of the target, or of the targets of many homes."""
+    if many_homes or arguments.role:
+        return str(arguments.role or "energy")
+    house = read_house(arguments.house[0])
+    return house.sensor(house.target(arguments.target or house.targets[0].name).sensor).role
+
+
 def _check_early(arguments: argparse.Namespace, *, many_homes: bool) -> None:
     """Find mistakes before the seconds that loading TensorFlow takes."""
+    if arguments.role and (len(arguments.house) > 1 or arguments.target or arguments.preset != "base" or len(arguments.train_share) > 1):
+        raise ConfigError("--role makes one model of preset base of all rooms of one house: leave out --target, further houses and other presets")
+    if arguments.role and not all(0 < share <= 1 for share in arguments.train_share):
+        raise ConfigError(f"--train-share {arguments.train_share[0]:g}: a share above 0 and up to 1 is expected")
     for path in arguments.house:
         house = read_house(path)
         if arguments.preset == "finetune":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import keras
 import numpy as np
@@ -41,6 +41,10 @@ SKEWED_ROLE_SIZE: Final = {"wind_speed": 3.0, "solar_radiation": 100.0}
 """What is never negative and has rare large values enters as log(1 + value / this)."""
 
 
+Weight = Callable[[Any], Any]
+"""Inputs of a batch -> how much each window counts in training, `(n,)`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
     """One network in two forms that share their layers."""
@@ -52,8 +56,8 @@ class Network:
     relative: Relative
     """Outcomes in the units that `core` is trained in."""
     loss: Callable[[Any, Any], Any]
-    weight: Callable[[Any], Any] | None = None
-    """How much each window of a batch counts in training, `(n,)`, from its inputs; None: all the same."""
+    weight: Weight | None = None
+    """In training; None: all count the same."""
     members: tuple[Network, ...] = ()
     """What is averaged, each with a core of its own; empty when it is one network. They are trained apart, so that they err differently."""
 
@@ -119,7 +123,7 @@ def build_seed(plan: FeaturePlan, hyper: HyperParameters, scaling: Scaling) -> N
     """
     context = keras.Input((plan.context_length, len(plan.context)), name="context")
     scaled = layers.Normalization(mean=scaling.mean, variance=np.square(scaling.std), dtype="float32", name="scaling")(context)
-    state = _dropped(_encode(ops.where(ops.isnan(scaled), 0.0, scaled), hyper, _Names(0)), hyper)
+    state = _dropped(_encode(ops.where(ops.isnan(scaled), 0.0, scaled), hyper, Names(0)), hyper)
     core = layers.Dense(plan.horizon, kernel_regularizer=_l2(hyper), dtype="float32", name="head")(state)
     unscale = layers.Normalization(
         axis=None, mean=scaling.target_mean, variance=scaling.target_std**2, invert=True, dtype="float32", name="unscaling"
@@ -146,19 +150,34 @@ def build_base(plan: FeaturePlan, hyper: HyperParameters) -> Network:
     daily = [keras.Input((plan.daily_length,), name="daily")] if plan.daily_length else []
     weather = [keras.Input((None, len(plan.weather)), name="weather")] if plan.weather else []
     inputs = {tensor.name: tensor for tensor in (context, future, *daily, *weather, anchor, scale)}
-    units = _RelativeUnits(plan, anchor, scale)
-    cores = [
-        keras.Model(list(inputs.values()), _correction(plan, inputs, units, hyper, number), name=f"base_core_{number}")
-        for number in range(hyper.members)
-    ]
-    outcome = cores[0].output if hyper.members == 1 else layers.Average(name="ensemble")([core.output for core in cores])
+    units = _EnergyUnits(scale)
+    members = [_correction(plan, inputs, units, hyper, number) for number in range(hyper.members)]
+    loss = forecast_loss(plan.quantile_levels, mean_weight=hyper.mean_weight, total_weight=hyper.total_weight)
+    return assemble(plan, inputs, members, units, loss=loss, weight=steady_homes_weigh_more)
+
+
+class Units(Protocol):
+    """To relative units and back."""
+
+    def leave(self, value: Any) -> Any:
+        """Physical `value`, `(n, steps, channels)`."""
+
+    def relative(self, inputs: Any, actual: Any) -> Any:
+        """Outcomes `(n, horizon)`, as numpy arrays, in relative units."""
+
+
+def assemble(
+    plan: FeaturePlan, inputs: dict[str, Any], members: Sequence[Any], units: Units, *, loss: Callable[[Any, Any], Any], weight: Weight | None = None
+) -> Network:
+    """One network of `members`' outcomes, each `(n, steps, n_levels + 1)` in relative units: their mean."""
+    tensors = list(inputs.values())
+    outcome = members[0] if len(members) == 1 else layers.Average(name="ensemble")(list(members))
     quantiles, mean = outcome[:, :, :-1], outcome[:, :, -1:]
     outputs = [_output(units.leave(quantiles), plan, "quantiles"), _output(ops.squeeze(units.leave(mean), -1), plan, "mean")]
-    loss = forecast_loss(plan.quantile_levels, mean_weight=hyper.mean_weight, total_weight=hyper.total_weight)
-    model = keras.Model(list(inputs.values()), outputs, name="base")
-    weight = steady_homes_weigh_more if units.is_energy else None
-    members = tuple(Network(model, core, units.relative, loss, weight) for core in cores) if hyper.members > 1 else ()
-    return Network(model, keras.Model(list(inputs.values()), outcome, name="base_core"), units.relative, loss, weight, members)
+    model, core = keras.Model(tensors, outputs, name="base"), keras.Model(tensors, outcome, name="base_core")
+    cores = [keras.Model(tensors, member, name=f"base_core_{number}") for number, member in enumerate(members)]
+    apart = tuple(Network(model, one, units.relative, loss, weight) for one in cores) if len(cores) > 1 else ()
+    return Network(model, core, units.relative, loss, weight, apart)
 
 
 def steady_homes_weigh_more(inputs: dict[str, Any]) -> Any:
@@ -172,9 +191,9 @@ def steady_homes_weigh_more(inputs: dict[str, Any]) -> Any:
     return np.asarray(weight, np.float32)
 
 
-def _correction(plan: FeaturePlan, inputs: dict[str, Any], units: _RelativeUnits, hyper: HyperParameters, number: int) -> Any:
+def _correction(plan: FeaturePlan, inputs: dict[str, Any], units: _EnergyUnits, hyper: HyperParameters, number: int) -> Any:
     """One member's quantiles and mean in relative units, `(n, horizon, n_levels + 1)`; its layers' names begin with its number."""
-    name = _Names(number)
+    name = Names(number)
     relative_anchor = units.enter(inputs["anchor"])
     state = [_encode(_base_context(plan, inputs["context"], units, hyper), hyper, name)]
     if plan.daily_length:
@@ -187,7 +206,7 @@ def _correction(plan: FeaturePlan, inputs: dict[str, Any], units: _RelativeUnits
     return ops.concatenate(_corrected(relative_anchor, hidden, len(plan.quantile_levels) + 1, name), axis=-1)
 
 
-class _Names:
+class Names:
     """Layer names of one member: the first's are plain, so that a single network reads as one."""
 
     def __init__(self, number: int) -> None:
@@ -197,37 +216,30 @@ class _Names:
         return self._prefix + name
 
 
-class _RelativeUnits:
-    """To relative units and back: energy in shares of the house's mean; states in spreads of their role from the anchor's level."""
+class _EnergyUnits:
+    """To relative units and back: shares of the house's mean."""
 
-    def __init__(self, plan: FeaturePlan, anchor: Any, scale: Any) -> None:
-        self.is_energy = ROLES[plan.role].kind == "energy"
-        self.spread = ROLE_MEAN_AND_SPREAD.get(plan.role, (0.0, 1.0))[1]
-        self._divisor = ops.expand_dims(scale, 1) if self.is_energy else self.spread
-        # a layer, because an operation ops.mean would be called like the output
-        self._level = None if self.is_energy else layers.GlobalAveragePooling1D(keepdims=True, name="level")(anchor[:, :, -1:])
+    def __init__(self, scale: Any) -> None:
+        self._divisor = ops.expand_dims(scale, 1)
 
     def enter(self, value: Any) -> Any:
         """Relative `value`, `(n, steps, channels)`."""
-        return ops.divide(value if self._level is None else value - self._level, self._divisor)
+        return ops.divide(value, self._divisor)
 
     def leave(self, value: Any) -> Any:
         """Physical `value`."""
-        physical = ops.multiply(value, self._divisor)
-        return physical if self._level is None else physical + self._level
+        return ops.multiply(value, self._divisor)
 
     def compress(self, value: Any) -> Any:
         """Energy is spiky: its logarithm (tf2onnx knows no Log1p)."""
-        return ops.log(1.0 + ops.maximum(value, 0.0)) if self.is_energy else value
+        return ops.log(1.0 + ops.maximum(value, 0.0))
 
     def relative(self, inputs: Any, actual: Any) -> Any:
         """As `enter`, for outcomes `(n, horizon)` as numpy arrays."""
-        if self.is_energy:
-            return actual / inputs["scale"]
-        return (actual - inputs["anchor"][:, :, -1].mean(axis=1, keepdims=True)) / self.spread
+        return actual / inputs["scale"]
 
 
-def _base_context(plan: FeaturePlan, context: Any, units: _RelativeUnits, hyper: HyperParameters) -> Any:
+def _base_context(plan: FeaturePlan, context: Any, units: _EnergyUnits, hyper: HyperParameters) -> Any:
     """Channels for the LSTM: target and covariates, zero where unknown, for each of these whether it is known, and the calendar."""
     n_calendar = len([name for name in plan.context if name in CALENDAR])
     roles = plan.context[1 + n_calendar :]
@@ -235,17 +247,17 @@ def _base_context(plan: FeaturePlan, context: Any, units: _RelativeUnits, hyper:
         raise ConfigError(f"the context of a base model is target, calendar, role:ROLE … in this order, not {', '.join(plan.context)}")
     channels = [*_masked(units.compress(units.enter(context[:, :, :1])), drop=0.0), context[:, :, 1 : 1 + n_calendar]]
     if roles:
-        covariates = _standard(context[:, :, 1 + n_calendar :], [name[5:] for name in roles])
+        covariates = standard(context[:, :, 1 + n_calendar :], [name[5:] for name in roles])
         channels += _masked(covariates, drop=hyper.channel_dropout, drop_all=hyper.weather_dropout)
     return ops.concatenate(channels, axis=-1)
 
 
 def _base_weather(plan: FeaturePlan, weather: Any, hyper: HyperParameters) -> list[Any]:
     """Channels for the head: the weather forecast at its step, zero where unknown, and whether it is known."""
-    return _masked(_standard(weather, plan.weather), drop=hyper.channel_dropout, drop_all=hyper.weather_dropout)
+    return _masked(standard(weather, plan.weather), drop=hyper.channel_dropout, drop_all=hyper.weather_dropout)
 
 
-def _standard(value: Any, roles: Sequence[str]) -> Any:
+def standard(value: Any, roles: Sequence[str]) -> Any:
     """Channels `(n, steps, n_roles)` of physical units, brought to about the size of one."""
     mean, spread = np.array([ROLE_MEAN_AND_SPREAD.get(role, (0.0, 1.0)) for role in roles], np.float32).T
     size = np.array([SKEWED_ROLE_SIZE.get(role, np.inf) for role in roles], np.float32)
@@ -263,21 +275,20 @@ def _masked(value: Any, *, drop: float, drop_all: float = 0.0) -> list[Any]:
     """
     known = ops.cast(ops.logical_not(ops.isnan(value)), "float32")
     if drop:
-        known = _kept(known, drop)
+        known = kept(known, drop)
     if drop_all:
-        known = ops.multiply(known, _kept(ops.ones_like(known[:, :, :1]), drop_all))
+        known = ops.multiply(known, kept(ops.ones_like(known[:, :, :1]), drop_all))
     return [ops.where(ops.greater(known, 0.0), value, 0.0), known]
 
 
-def _kept(known: Any, drop: float) -> Any:
+def kept(known: Any, drop: float) -> Any:
     """`known`, with whole channels at zero. The dropout scales what it keeps, so take only whether it kept it."""
     return ops.cast(ops.greater(layers.SpatialDropout1D(drop, dtype="float32")(known), 0.0), "float32")
 
 
-def _level(daily: Any, units: _RelativeUnits, hyper: HyperParameters, named: _Names) -> Any:
+def _level(daily: Any, units: _EnergyUnits, hyper: HyperParameters, named: Names) -> Any:
     """What the daily means `(n, daily_length)` say: relative, around zero at a house's usual level, zero where unknown, and the mask."""
-    usual = float(np.log(2.0)) if units.is_energy else 0.0
-    value = units.compress(units.enter(ops.expand_dims(daily, -1))) - usual
+    value = units.compress(units.enter(ops.expand_dims(daily, -1))) - float(np.log(2.0))
     hidden = layers.Flatten(name=named("daily_flat"))(ops.concatenate(_masked(value, drop=0.0), axis=-1))
     for n_units, name in zip(DAILY_UNITS, ("daily_step", "daily_state"), strict=True):
         hidden = layers.Dense(n_units, dtype=_policy(hyper), name=named(name))(hidden)
@@ -285,7 +296,7 @@ def _level(daily: Any, units: _RelativeUnits, hyper: HyperParameters, named: _Na
     return hidden
 
 
-def _base_future(plan: FeaturePlan, future: Any, relative_anchor: Any, units: _RelativeUnits) -> Any:
+def _base_future(plan: FeaturePlan, future: Any, relative_anchor: Any, units: _EnergyUnits) -> Any:
     """Channels for the head: calendar and lead as they are; lags relative, and where unknown the anchor's mean."""
     n_plain = len([name for name in plan.future if not name.startswith("lag")])
     if not all(name.startswith("lag") for name in plan.future[n_plain:]):
@@ -295,7 +306,7 @@ def _base_future(plan: FeaturePlan, future: Any, relative_anchor: Any, units: _R
     return ops.concatenate([future[:, :, :n_plain], units.compress(lags)], axis=-1)
 
 
-def _head(state: Any, features: Any, hyper: HyperParameters, named: _Names) -> Any:
+def _head(state: Any, features: Any, hyper: HyperParameters, named: Names) -> Any:
     """One hidden vector per step of the horizon from the LSTM's state and the step's features."""
     policy, (first, second) = _policy(hyper), HEAD_UNITS
     # Dense on [state, features] is Dense(state) + Dense(features): the state's part is computed once, not at each step
@@ -306,7 +317,7 @@ def _head(state: Any, features: Any, hyper: HyperParameters, named: _Names) -> A
     return layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy)(hidden)
 
 
-def _corrected(anchor: Any, hidden: Any, n_outputs: int, named: _Names) -> tuple[Any, Any]:
+def _corrected(anchor: Any, hidden: Any, n_outputs: int, named: Names) -> tuple[Any, Any]:
     """`anchor * exp(s) + b`, quantiles ascending; s and b start at zero."""
     factor, shift = (
         layers.Dense(n_outputs, kernel_initializer="zeros", dtype="float32", name=named(name))(hidden) for name in ("log_factor", "shift")
@@ -316,7 +327,7 @@ def _corrected(anchor: Any, hidden: Any, n_outputs: int, named: _Names) -> tuple
     return ops.sort(corrected[:, :, :-1], axis=-1), corrected[:, :, -1:]
 
 
-def _encode(values: Any, hyper: HyperParameters, named: _Names) -> Any:
+def _encode(values: Any, hyper: HyperParameters, named: Names) -> Any:
     """The LSTM's last state, `(n, units)`; it reads `patch` steps at once, which halves the time and costs nothing (see LOG)."""
     policy = _policy(hyper)
     if hyper.patch > 1:

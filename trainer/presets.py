@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from edge_agent.contract.errors import ConfigError, closest
 from edge_agent.contract.localtime import DAY_S
 from edge_agent.contract.plan import CALENDAR, LAG_DAYS, FeaturePlan
-from edge_agent.contract.schema import WEATHER_ROLES, HouseSpec
+from edge_agent.contract.schema import ROLES, WEATHER_ROLES, HouseSpec
 
 Schedule = Literal["constant", "cosine", "exponential", "plateau"]
 
@@ -98,6 +98,18 @@ SEED: Final = HyperParameters(
 MANY_HOMES: Final = HyperParameters(epochs=4, batch_size=256, units=64, dropout=0.2, jit=True, clip_norm=1.0)
 """`base` over many homes: what each has to teach is learnt in a few passes, later ones fit their noise."""
 
+ROOMS: Final = HyperParameters(
+    epochs=4,
+    batch_size=128,
+    stride_s=7200,
+    channel_dropout=0.1,
+    learning_rate=4e-3,
+    mean_weight=0.0,
+    total_weight=0.0,
+    clip_norm=1.0,
+)
+"""`base` for what rooms are like: linear, so that a few passes over a few months teach all there is (LOG, 2026-11-26)."""
+
 FINETUNE: Final = HyperParameters(epochs=6, stride_s=3600, learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0)
 """The firmest training that is tried on a house; see `trainings`."""
 TUNABLE: Final = ("epochs", "batch_size", "stride_s", "learning_rate", "weight_decay", "mean_weight", "total_weight", "jit", "clip_norm")
@@ -112,8 +124,8 @@ def trainings(hyper: HyperParameters) -> list[tuple[float, int]]:
     return [(rate * hyper.learning_rate, max(round(epochs * hyper.epochs), 1)) for rate, epochs in GENTLER]
 
 
-def hyper_parameters(preset: str, given: dict[str, Any], *, many_homes: bool = False) -> HyperParameters:
-    """The preset's hyper-parameters, with those in `given` that are not None.
+def hyper_parameters(preset: str, given: dict[str, Any], *, many_homes: bool = False, role: str = "energy") -> HyperParameters:
+    """The preset's hyper-parameters for targets of this role, with those in `given` that are not None.
 
     Raises:
         ConfigError: unknown preset or a value out of range.
@@ -124,7 +136,8 @@ def hyper_parameters(preset: str, given: dict[str, Any], *, many_homes: bool = F
     fixed = sorted(set(chosen) - set(TUNABLE)) if preset == "finetune" else []
     if fixed:
         raise ConfigError(f"--{fixed[0].replace('_', '-')} is decided by the model that preset finetune starts from: leave it out")
-    preset_values = {"seed": SEED, "finetune": FINETUNE, "base": MANY_HOMES if many_homes else HyperParameters()}
+    base = ROOMS if ROLES[role].kind == "state" else MANY_HOMES if many_homes else HyperParameters()
+    preset_values = {"seed": SEED, "finetune": FINETUNE, "base": base}
     return replace(preset_values[preset], **chosen)
 
 
@@ -135,8 +148,9 @@ def plan_for(preset: str, house: HouseSpec, target: str, covariates: tuple[str, 
         preset: `base` or `seed`; fine-tuning takes its plan from the model it starts from.
         house: the house.
         target: name of the target.
-        covariates: roles whose mean over the house's sensors `base` reads beside the target; roles the house lacks stay unknown (masked).
-        weather: roles whose forecast over the horizon `base` reads, where there is one.
+        covariates: roles whose mean over the house's sensors `base` reads beside the target; roles the house lacks stay unknown (masked). Of
+            rooms, where none are given, all that the house has.
+        weather: roles whose forecast over the horizon `base` reads, where there is one; of rooms as `covariates`.
 
     Raises:
         ConfigError: no such target or role; covariates or weather given to `seed`, which reads every sensor anyway.
@@ -168,6 +182,8 @@ def _base_plan(house: HouseSpec, target: str, role: str, covariates: tuple[str, 
     for name in weather:
         if name not in WEATHER_ROLES:
             raise ConfigError(f"--weather {name!r}: {closest(name, WEATHER_ROLES)}")
+    if ROLES[role].kind == "state":
+        return _room_plan(house, target, role, covariates, weather)
     return FeaturePlan(
         target=target,
         role=role,
@@ -180,4 +196,21 @@ def _base_plan(house: HouseSpec, target: str, role: str, covariates: tuple[str, 
         anchored=True,
         daily_length=DAILY_LENGTH,
         weather=weather,
+    )
+
+
+def _room_plan(house: HouseSpec, target: str, role: str, covariates: tuple[str, ...], weather: tuple[str, ...]) -> FeaturePlan:
+    measured = {sensor.role for sensor in house.sensors}
+    covariates = covariates or tuple(name for name in COVARIATE_ROLES if name in measured)
+    return FeaturePlan(
+        target=target,
+        role=role,
+        step_s=house.step_s,
+        horizon=DAY_S // house.step_s,
+        context_step_s=CONTEXT_STEP_S,
+        context_length=CONTEXT_DAYS * DAY_S // CONTEXT_STEP_S,
+        context=("target", *CALENDAR, *(f"role:{name}" for name in covariates)),
+        future=(*CALENDAR, "lead"),
+        anchored=True,
+        weather=weather or tuple(name for name in covariates if name in WEATHER_ROLES and name in measured),
     )

@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--trials {arguments.trials}: a number above 0 is expected")
     if arguments.preset == "finetune":
         raise ConfigError("preset finetune searches by itself, on the house's own held-out days: use hearthcast-train fit")
+    if arguments.role:
+        raise ConfigError("a model of all rooms has little to search: search on one of them with --target, or use hearthcast-train fit --role")
     asked = parse_search(arguments.search)
     given = [item.name for item in fields(HyperParameters) if getattr(arguments, item.name) is not None]
     request, homes = asked_for(arguments)

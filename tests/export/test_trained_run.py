@@ -7,12 +7,14 @@ import make_tiny_bundle as tiny
 import numpy as np
 import pytest
 
+from edge_agent.config import read_settings
 from edge_agent.contract.bundle import read_bundle
 from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import Feature, parse_house
 from edge_agent.contract.series import Series
 from edge_agent.contract.weather import PerfectWeather
 from edge_agent.forecaster import Forecaster, Model
+from edge_agent.lineup import Lineup
 from export.assemble import export_run
 from trainer.__main__ import main as train
 
@@ -21,13 +23,17 @@ site = "small"
 time_zone = "Europe/Brussels"
 step = 3600
 table_clock = "utc"
-targets = [{ name = "energy", sensor = "Appliances" }]
+targets = [{ name = "energy", sensor = "Appliances" }, { name = "hall", sensor = "T1" }, { name = "attic", sensor = "T2" }]
 [[sensors]]
 name = "Appliances"
 role = "energy"
 column = "Appliances"
 [[sensors]]
 name = "T1"
+role = "indoor_temperature"
+column = "T1"
+[[sensors]]
+name = "T2"
 role = "indoor_temperature"
 column = "T1"
 [[sensors]]
@@ -60,7 +66,8 @@ def files(tmp_path_factory):
     times = np.datetime_as_string(series.times.astype("datetime64[s]"))
     rows = [f"{time},{energy:.6g},{state:.6g}" for time, (energy, state) in zip(times, series.values, strict=True)]
     (folder / "house.csv").write_text("\n".join(["time,Appliances,T1", *rows]).replace("nan", "") + "\n", encoding="utf-8")
-    return folder, Series(series.start, series.step_s, (*series.features, Feature("outdoor", "outdoor_temperature")), series.values[:, [0, 1, 1]])
+    further = (Feature("T2", "indoor_temperature"), Feature("outdoor", "outdoor_temperature"))
+    return folder, Series(series.start, series.step_s, (*series.features, *further), series.values[:, [0, 1, 1, 1]])
 
 
 @pytest.mark.parametrize("preset", [["base", "--covariates", "indoor_temperature"], ["seed"]], ids=["base", "seed"])
@@ -132,3 +139,24 @@ def test_a_model_that_reads_no_weather_takes_none(files, tmp_path, capsys):
     data = ["--house", str(tmp_path / "house.toml"), "--data", str(folder / "house.csv")]
     assert train(["backtest", *data, "--perfect-weather", "--target", "outdoors"]) == 2
     assert "reads no weather forecast" in capsys.readouterr().err
+
+
+def test_one_bundle_serves_every_room_of_the_house_as_the_agent_publishes_it(files, tmp_path, capsys):
+    folder, series = files
+    data = ["--house", str(folder / "house.toml"), "--data", str(folder / "house.csv"), "--role", "indoor_temperature"]
+    flags = ["--epochs", "1", "--stride-s", "21600", "--tracking-uri", "off"]
+    assert train(["fit", *data, "--out", str(tmp_path / "run"), *flags]) == 0, capsys.readouterr().err
+    export_run(tmp_path / "run", tmp_path / "bundle", sign_key=None, even_if_worse=True)
+    house = parse_house(HOUSE, source="house.toml")
+    settings = read_settings(None, flags={"state_dir": tmp_path, "bundles": (tmp_path / "bundle",), "allow_unsigned": True})
+    energy, *rooms = Lineup(house, settings).live
+    assert energy.plan.target == "energy"
+    assert [room.plan.target for room in rooms] == ["hall", "attic"]
+    for room in rooms:
+        forecast = room.forecast(series, series.end, issued_at=series.end, weather=PerfectWeather(series))
+        payload = forecast.to_payload()
+        assert (payload["target"], payload["unit"], payload["model"]["name"]) == (room.plan.target, "degC", "rooms-indoor_temperature")
+        assert len(payload["forecast"]) == 24
+        assert all(point["p10"] <= point["value"] <= point["p90"] for point in payload["forecast"])
+        assert payload["totals"] == {}
+        assert 15 < payload["forecast"][0]["value"] < 25

@@ -23,7 +23,7 @@ def test_each_epoch_gets_one_line_where_there_is_no_terminal():
         display.epoch(Epoch(2, 0.2, 0.47, 0.001, 812.4, 1.0), 1)
 
     assert shown(told).splitlines() == [
-        "untrained  validation 0.5000  (the rolling climatology itself)",
+        "untrained  validation 0.5000  (as without a model)",
         "epoch 1/3  loss 0.3000  validation 0.4500  best  812 windows/s",
         "epoch 2/3  loss 0.2000  validation 0.4700  best is 1  812 windows/s",
     ]

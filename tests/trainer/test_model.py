@@ -8,7 +8,7 @@ import pytest
 from edge_agent.contract.errors import ConfigError
 from export.convert import convert
 from export.graph import operators
-from trainer.model import Scaling, _standard, build_base, build_seed, forecast_loss, scaling_of, steady_homes_weigh_more
+from trainer.model import Scaling, build_base, build_seed, forecast_loss, scaling_of, standard, steady_homes_weigh_more
 from trainer.presets import HyperParameters, hyper_parameters, plan_for
 from trainer.windows import Span
 
@@ -104,7 +104,7 @@ def test_in_training_the_weather_is_dropped_as_a_whole_as_often_as_asked(small_b
 
 def test_skewed_roles_enter_as_logarithms():
     wind = np.array([[[0.0, 10.0], [3.0, 20.0]]], np.float32)
-    scaled = np.asarray(_standard(wind, ("wind_speed", "outdoor_temperature")))
+    scaled = np.asarray(standard(wind, ("wind_speed", "outdoor_temperature")))
     np.testing.assert_allclose(scaled, [[[0, 0], [np.log(2), 1]]], rtol=1e-6)
 
 
