@@ -64,6 +64,7 @@ class Keeper:
         self._save_at = self._reopen_at = float("-inf")
         now = time.monotonic()
         self._tidy_at, self._examine_at = now + TIDY_FIRST_S, now + EXAMINE_FIRST_S
+        self._tidied_step = 0
         self._can_write = False
         self._finding: str | None = None
         """What the examination found wrong; told by its thread."""
@@ -150,6 +151,8 @@ class Keeper:
         """To be written at once, with the step builder's `state`, asked for when they are."""
         self._steps += closed
         self._state = state
+        if self.is_replay and closed and closed[-1].time - self._tidied_step >= TIDY_EVERY_S:
+            self._tidied_step, self._tidy_at = closed[-1].time, float("-inf")  # its hours fly by too
 
     def add_forecast(self, hourly: StoredForecast, whole: IssuedForecast) -> None:
         """To be written with the steps."""

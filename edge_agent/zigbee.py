@@ -27,6 +27,8 @@ EARLIEST: Final = 946_684_800
 """2000-01-01: before it, a clock was not set."""
 FRESH_S: Final = 5.0
 """A message this young was sent just now, by a clock that is right."""
+MOST_WH: Final = 1e12
+"""A billion kWh; beyond 9e15 a float could not even count single Wh, and sums of 1e308 are none."""
 CLOCK_SLACK_S: Final = 60.0
 """Two machines' clocks may differ by this much without a word."""
 
@@ -161,6 +163,9 @@ class Decoder:
         value = to_canonical(number, sensor.topic_unit)
         if not isfinite(value):
             self.rejected[sensor.name, "not finite"] += 1
+            return None
+        if abs(value) > MOST_WH and sensor.topic_form in {"counter", "interval"}:
+            self.rejected[sensor.name, "more than any meter counts"] += 1
             return None
         # Energy is checked against the time it took, where that is known: in the meter.
         if sensor.topic_form in {"state", "power"} and not sensor.low <= value <= sensor.high:

@@ -32,7 +32,8 @@ def make(tmp_path):
     kept = []
 
     def make(**options):
-        keeper = Keeper(History(tmp_path / "history.db"), HistoryLimits(), Health(HOUSE), is_replay=False)
+        limits, is_replay = options.get("limits", HistoryLimits()), options.get("is_replay", False)
+        keeper = Keeper(History(tmp_path / "history.db"), limits, Health(HOUSE), is_replay=is_replay)
         kept.append(keeper)
         keeper.open(options.get("house", HOUSE))
         return keeper
@@ -214,3 +215,13 @@ def test_a_disk_without_room_leaves_the_damaged_file_until_there_is(make, tmp_pa
     add(second, 1)
     second.keep(second._reopen_at)
     assert known(second, 2)[1] == 1.0
+
+
+@pytest.mark.parametrize("is_replay", [True, False])
+def test_a_replay_forgets_as_its_hours_fly_by(make, is_replay):
+    keeper = make(limits=HistoryLimits(readings_s=3600.0), is_replay=is_replay)
+    for i in range(0, 30, 2):
+        keeper.add_readings([Reading("plug", T + i * STEP + 1.0, float(i))])
+        add(keeper, i)
+        keeper.keep(float(i))  # a second of ours for an hour of the house
+    assert (len(keeper.history.readings_since(T)) < 6) == is_replay

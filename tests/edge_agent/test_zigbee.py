@@ -121,6 +121,13 @@ def test_messages_that_cannot_be_read_are_counted_by_topic(decoder, bad):
     assert [topic for topic, _ in decoder.rejected] == ["zigbee2mqtt/room"]
 
 
+@pytest.mark.parametrize("kwh", [1e305, -1e305, 1e10])
+def test_a_counter_beyond_all_meters_is_no_reading(decoder, kwh):
+    assert decode(decoder, "zigbee2mqtt/upstairs/plug", {"energy": kwh}) == []
+    assert decoder.rejected == {("plug", "more than any meter counts"): 1}
+    assert len(decode(decoder, "zigbee2mqtt/upstairs/plug", {"energy": 1e8})) == 1
+
+
 def test_an_empty_message_clears_a_topic_and_is_no_fault(decoder):
     assert decode(decoder, "zigbee2mqtt/room", b"", retained=True) == []
     assert not decoder.rejected
