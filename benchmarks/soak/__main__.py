@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks.soak.row import Outcome, Row, read, write
 from trainer.machine import git_commit
 
-PROOFS: tuple[str, ...] = ("kills", "idle")
+PROOFS: tuple[str, ...] = ("kills", "hostile", "sixty_days", "load", "idle")
 """Modules of this package, in the order in which they run. Each has a `TITLE` and
 `prove(*, quick: bool, progress: rich.progress.Progress) -> list[Row]`, which shows how far it is with `progress.track(…)`; --quick: some seconds."""
 OUT = Path(__file__).parents[1] / "SOAK.md"

@@ -71,9 +71,11 @@ def _cpu_s(folder: Path) -> float:
 
 def metrics(folder: Path) -> dict[str, float]:
     """What the agent whose `CONFIGURATION` lies in `folder` tells, by name and labels."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(folder / "metrics.sock"))
-        client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
-        text = b"".join(iter(lambda: client.recv(65_536), b"")).decode().partition("\r\n\r\n")[2]
+    text = ""
+    while not text:  # an agent at work may take more than the second that a client has
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(folder / "metrics.sock"))
+            client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            text = b"".join(iter(lambda: client.recv(65_536), b"")).decode().partition("\r\n\r\n")[2]
     samples = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in samples}
