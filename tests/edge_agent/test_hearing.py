@@ -1,5 +1,6 @@
 """A broker that does not let the agent read says nothing: it is known by what should have been heard, against a real one."""
 
+import logging
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from edge_agent.hearing import Hearing
 from edge_agent.history import History
 from edge_agent.keeping import Keeper
 from edge_agent.mqtt import BrokerLink
+from edge_agent.reading import Reading
 from edge_agent.zigbee import Decoder
 
 HOUSE = parse_house(
@@ -92,13 +94,15 @@ def test_an_agent_that_may_read_all_has_nothing_to_say(agent_under):
 
 
 @pytest.mark.broker
-def test_an_agent_that_may_read_nothing_says_so_after_a_minute(agent_under, tmp_path):
+def test_an_agent_that_may_read_nothing_says_so_after_a_minute(agent_under, caplog):
     agent = agent_under("topic read weather/#")
     assert agent.problems(59) == []
     (problem,) = agent.problems(3700)  # one line, not one a sensor
+    assert agent.problems(7300) == [problem]
+    assert [record.getMessage() for record in caplog.records] == [problem]
     assert problem.startswith("nothing is heard of Zigbee2MQTT, not even zigbee2mqtt/bridge/state")
     assert "'topic read zigbee2mqtt/#' below 'user hearthcast'" in problem
-    report = list(examine(HOUSE, agent.settings, history_path=tmp_path / "none.db", seconds=0.3))
+    report = list(examine(HOUSE, agent.settings, history_path=agent.settings.state_dir / "none.db", seconds=0.3))
     assert f"problem: {problem}" in report
 
 
@@ -108,3 +112,16 @@ def test_an_agent_that_may_read_the_bridge_alone_says_so_when_a_device_should_ha
     assert agent.problems(600) == []
     (problem,) = agent.problems(601)
     assert problem.startswith("Zigbee2MQTT is online, but nothing has come from any of its devices since ")
+
+
+@pytest.mark.broker
+def test_a_silent_sensor_is_logged_once_and_again_when_it_speaks(agent_under, caplog):
+    agent = agent_under("topic read zigbee2mqtt/#")
+    with caplog.at_level(logging.INFO):
+        for after_s in (100, 700, 1300, 1900):
+            agent.hearing.watch.saw([Reading("meter", agent.start + after_s - 1, float(after_s))])
+            agent.problems(after_s)
+        agent.hearing.watch.saw([Reading("room", agent.start + 2000, 20.0)])
+        agent.problems(2001)
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.split(" has sent")[0] for text in said] == ["room (zigbee2mqtt/room)", "no longer so: room (zigbee2mqtt/room)"]
