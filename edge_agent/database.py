@@ -116,11 +116,20 @@ class Database:
 
     def _check_version(self) -> None:
         version, application = self.one("PRAGMA user_version"), self.one("PRAGMA application_id")
+        if (version, application) != (len(self.schemas), self.application_id) and self._is_made_of(self.schemas):
+            raise CorruptError(f"{self.path}: the header of the file is damaged; the agent sets it aside when it starts and keeps what can be read")
         if self.one("SELECT count(*) FROM sqlite_master") and application != self.application_id:
             raise ServiceError(f"{self.path}: this is another program's database: give the agent a file of its own")
         newest = len(self.schemas)
         if version > newest:
             raise ServiceError(f"{self.path}: history of schema {version}, this agent reads up to {newest}: upgrade the agent, or move the file away")
+
+    def _is_made_of(self, schemas: Sequence[str]) -> bool:
+        """Whether the file holds exactly the tables of `schemas`."""
+        query = "SELECT name, sql FROM sqlite_master ORDER BY name"
+        with closing(sqlite3.connect(":memory:")) as model:
+            model.executescript("".join(schemas))
+            return model.execute(query).fetchall() == self.rows(query)
 
     def close(self) -> None:
         """Close the file; what is not committed is lost."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,10 @@ ASIDE: Final = ".damaged-"
 KEPT: Final = 2
 """Damaged files that stay for their owner; older ones go, because each is as large as the history."""
 BATCH: Final = 500
+PAGE: Final = 4096
+"""Bytes: SQLite's own choice."""
+NEEDED: Final = ("sensors", "steps")
+"""Tables that every history has."""
 BESIDE: Final = ("-wal", "-shm")
 """Files that SQLite keeps beside a database."""
 
@@ -115,11 +120,11 @@ def _swap(path: Path, part: Path, aside: Path) -> None:
 
 def _copy_all(path: Path, fresh: Database, rescue: Rescue) -> None:
     tables = [name for (name,) in fresh.rows("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")]
-    for address in (f"{path.absolute().as_uri()}?mode=ro", f"{path.absolute().as_uri()}?mode=ro&immutable=1"):
+    for address in _ways_in(path, fresh):
         with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as source:
-            if not _can_be_read(source):
+            there = _tables(source)
+            if not there.issuperset(NEEDED):
                 continue
-            there = {name for (name,) in source.execute("SELECT name FROM sqlite_master")}
             with fresh.transaction() as target:
                 target.execute("PRAGMA defer_foreign_keys = ON")
                 for table in sorted(there.intersection(tables), key=lambda name: (name != "sensors", name)):  # the others refer to it
@@ -129,13 +134,46 @@ def _copy_all(path: Path, fresh: Database, rescue: Rescue) -> None:
     rescue.damaged.update(tables)
 
 
-def _can_be_read(source: sqlite3.Connection) -> bool:
+def _ways_in(path: Path, fresh: Database) -> Iterator[str]:
+    """Addresses under which SQLite may be able to read the file: as it is, without its log, and with another first page."""
+    whole = path.absolute().as_uri()
+    yield f"{whole}?mode=ro"
+    yield f"{whole}?mode=ro&immutable=1"
+    grafted = path.with_name(f"{path.name}.grafted")
     try:
-        source.execute("SELECT name FROM sqlite_master").fetchall()
+        _graft(path, grafted, fresh)
+        yield f"{grafted.absolute().as_uri()}?mode=rw"
+    finally:
+        _remove(grafted)
+
+
+def _graft(path: Path, grafted: Path, fresh: Database) -> None:
+    """Copy a damaged file, but for its first page, which says where every table begins and holds no row: that is taken from a new file.
+
+    Tables begin in the same places in every file, because SQLite keeps the beginnings together at the front of a file with incremental vacuum, in the
+    order in which the tables were made.
+    """
+    _remove(grafted)
+    new = Database(grafted, application_id=fresh.application_id, schemas=fresh.schemas)
+    new.open()
+    new.close()  # SQLite's log goes into the file
+    page = bytearray(grafted.read_bytes()[:PAGE])
+    page[28:32] = (path.stat().st_size // PAGE).to_bytes(4, "big")  # pages in the file
+    page[32:40] = bytes(8)  # no free ones, as far as reading goes
+    for old, copy in zip(_with_beside(path)[:2], _with_beside(grafted)[:2], strict=True):
+        if old.exists():
+            shutil.copyfile(old, copy)
+    with grafted.open("r+b") as file:
+        file.write(page)
+
+
+def _tables(source: sqlite3.Connection) -> set[str]:
+    """Names of the tables that SQLite finds; none where it cannot read the file."""
+    try:
+        return {name for (name,) in source.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.Error as err:
         log.debug("nothing to read: %s", err)
-        return False
-    return True
+        return set()
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str, rescue: Rescue) -> int:

@@ -302,6 +302,7 @@ def test_a_newer_schema_is_refused(path):
         pass
     with sqlite3.connect(path) as other:
         other.execute("PRAGMA user_version = 99")
+        other.execute("CREATE TABLE of_a_later_agent (x)")
     other.close()
     with pytest.raises(ServiceError, match="history of schema 99, this agent reads up to"):
         History(path).open()

@@ -98,10 +98,34 @@ def test_one_damaged_page_costs_what_it_held_and_no_more(healthy, tmp_path):
     assert max(leaves) < 300
 
 
-def test_a_damaged_first_page_leaves_a_new_history(path):
+def test_a_damaged_first_page_costs_nothing(path):
     damage(path, 0)
     history = open_or_rescue(path)
-    assert np.isnan(everything(history)[0]).all()
+    np.testing.assert_array_equal(everything(history)[0], EXPECTED)
+    history.close()
+    assert len(damaged_files(path)) == 1
+    assert sorted(file.name for file in path.parent.iterdir() if ".damaged" not in file.name) == ["history.db"]
+
+
+def test_a_damaged_first_page_costs_nothing_of_what_is_still_in_the_log(path):
+    with History(path) as history:
+        history.close_steps([ClosedStep(T + N * STEP, {"plug": 7.0}, ())], {"next": N + 1})
+        for file in (path, path.with_name(f"{path.name}-wal")):
+            shutil.copy(file, file.with_name(f"killed-{file.name}"))
+    killed = path.with_name(f"killed-{path.name}")
+    damage(killed, 0)
+    history = open_or_rescue(killed)
+    assert history.last_closed() == T + N * STEP
+    history.close()
+
+
+@pytest.mark.parametrize(("at", "by"), [(68, 1), (63, 2), (63, 1), (60, 64)], ids=["application_id", "version up", "version down", "version far"])
+def test_a_damaged_header_is_no_other_programs_file(path, at, by):
+    content = bytearray(path.read_bytes())
+    content[at] ^= by
+    path.write_bytes(content)
+    history = open_or_rescue(path)
+    np.testing.assert_array_equal(everything(history)[0], EXPECTED)
     history.close()
     assert len(damaged_files(path)) == 1
 
@@ -110,7 +134,7 @@ def test_a_byte_flipped_anywhere_is_survived(healthy, tmp_path):
     dice, changed = random.Random(3), 0
     content = healthy.read_bytes()
     for _ in range(60):
-        at, by = dice.randrange(2 * PAGE, len(content)), 1 << dice.randrange(8)
+        at, by = dice.randrange(len(content)), 1 << dice.randrange(8)
         path = tmp_path / "history.db"
         path.write_bytes(content[:at] + bytes([content[at] ^ by]) + content[at + 1 :])
         history = open_or_rescue(path)
