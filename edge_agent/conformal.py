@@ -23,6 +23,7 @@ from edge_agent.forecaster import CLIMATOLOGY, Forecaster
 from edge_agent.history import History
 from edge_agent.issued import issued_between
 from edge_agent.keeping import Keeper
+from edge_agent.plausibility import bounds
 
 Floats = npt.NDArray[np.float64]
 
@@ -47,16 +48,18 @@ class Offsets:
     levels: tuple[float, ...]
     least: float
     """What no quantile is below: 0 for energy."""
+    most: float = np.inf
+    """What none is above."""
 
     @classmethod
-    def none(cls, levels: tuple[float, ...], *, least: float) -> Offsets:
+    def none(cls, levels: tuple[float, ...], *, least: float, most: float = np.inf) -> Offsets:
         """No correction."""
-        return cls(np.zeros((N_BLOCKS, len(levels))), levels, least)
+        return cls(np.zeros((N_BLOCKS, len(levels))), levels, least, most)
 
     def apply(self, quantiles: Floats) -> Floats:
         """Quantiles `(n, horizon, n_levels)`, ascending, read where the correction says."""
         wanted = (np.asarray(self.levels) + self.values)[_blocks(quantiles.shape[1])]
-        return np.maximum(np.maximum.accumulate(read_at(quantiles, self.levels, wanted), axis=-1), self.least)
+        return np.clip(np.maximum.accumulate(read_at(quantiles, self.levels, wanted), axis=-1), self.least, self.most)
 
     def after(self, quantiles: Floats, actual: Floats) -> Offsets:
         """The offsets after a day's forecasts whose steps have become known.
@@ -194,7 +197,9 @@ class Bands:
         target, model = forecaster.plan.target, forecaster.model_id
         if target not in self._corrections or self._corrections[target].model != model:
             stored = self.keeper.read(lambda history: history.state(f"correction {target}"), None)
-            none = Offsets.none(forecaster.plan.quantile_levels, least=0.0 if forecaster.plan.unit == "Wh" else -np.inf)
+            # read beyond the outer levels, a band could leave what the sensor measures: what is published must be as plausible as what the model says
+            least, most = bounds(self.house.sensor(forecaster.target_sensor), self.house.step_s)
+            none = Offsets.none(forecaster.plan.quantile_levels, least=least, most=most)
             self._corrections[target] = Correction(target, model, none).continued(stored)
         return self._corrections[target]
 

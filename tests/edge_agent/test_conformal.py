@@ -7,27 +7,31 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from edge_agent.conformal import MOST, Correction, Offsets
-from edge_agent.contract.localtime import day_bounds
+from edge_agent.config import HistoryLimits
+from edge_agent.conformal import MOST, Bands, Correction, Offsets
+from edge_agent.contract.localtime import DAY_S, day_bounds
 from edge_agent.contract.schema import parse_house
+from edge_agent.contract.series import Series
+from edge_agent.forecaster import Forecaster
+from edge_agent.health import Health
 from edge_agent.history import History
 from edge_agent.issued import IssuedForecast, add_issued
+from edge_agent.keeping import Keeper
+from edge_agent.plausibility import absurdity
 from edge_agent.steps import ClosedStep
 
 HOUR = 3600
 LEVELS = (0.1, 0.5, 0.9)
 FIRST = date(2026, 6, 2)
 START = day_bounds(FIRST, ZoneInfo("Europe/Berlin"))[0]
-HOUSE = parse_house(
-    """
+HOUSE_TOML = """
 site = "home"
 time_zone = "Europe/Berlin"
 step = 3600
 targets = [{name = "energy", sensor = "meter"}]
 sensors = [{name = "meter", role = "energy", topic = "z/meter", field = "energy", topic_unit = "kWh"}]
-""",
-    source="house.toml",
-)
+"""
+HOUSE = parse_house(HOUSE_TOML, source="house.toml")
 NONE = Offsets.none(LEVELS, least=0.0)
 BAND = np.broadcast_to([10.0, 50.0, 90.0], (2, 24, 3))
 
@@ -95,6 +99,26 @@ def test_temperatures_may_fall_below_zero():
     wide = replace(Offsets.none(LEVELS, least=-np.inf), values=np.tile([-0.1, 0.0, 0.1], (8, 1)))
     np.testing.assert_allclose(wide.apply(np.full((1, 8, 3), [1.0, 5.0, 9.0]))[0, 0], [0.0, 5.0, 10.0])
     np.testing.assert_allclose(wide.apply(np.full((1, 8, 3), [0.0, 4.0, 8.0]))[0, 0], [-1.0, 4.0, 9.0])
+
+
+def test_what_is_published_is_as_plausible_as_what_the_model_says(tmp_path):
+    """A meter of at most 15 kW, a model that comes close to it, and bands that were too narrow for weeks."""
+    house = parse_house(HOUSE_TOML.replace('topic_unit = "kWh"', 'topic_unit = "kWh", valid = [0, 15_000]'), source="house.toml")
+    forecaster = Forecaster(house, None)
+    levels = forecaster.plan.quantile_levels
+    keeper = Keeper(History(tmp_path / "history.db"), HistoryLimits(), Health(house), is_replay=False)
+    keeper.open(house)
+    offsets = np.tile(np.linspace(-MOST, MOST, len(levels)), (8, 1))
+    correction = Correction("energy", forecaster.model_id, replace(Offsets.none(levels, least=0.0), values=offsets))
+    keeper.save_state("correction energy", correction.to_json())
+    quantiles = np.tile(np.linspace(200.0, 14_000.0, len(levels)), (24, 1))
+    past = Series(START - 28 * DAY_S, HOUR, house.features, np.full((28 * 24, 1), 7_000.0))
+    forecast = replace(forecaster.forecast(past, START, issued_at=START), quantiles=quantiles)
+    published = Bands(house, keeper).corrected(forecaster, forecast)
+    keeper.close()
+    assert published.quantiles[0, 0] == 0.0
+    assert published.quantiles[0, -1] == 15_000.0
+    assert absurdity(published.quantiles, published.mean, past, house.sensor("meter"), START) is None
 
 
 @pytest.mark.parametrize("spread", [0.5, 2.0])

@@ -7,6 +7,7 @@ from edge_agent.config import HistoryLimits
 from edge_agent.contract.errors import FullError
 from edge_agent.contract.schema import Feature
 from edge_agent.history import History
+from edge_agent.issued import IssuedForecast, add_issued, issued_between
 from edge_agent.meter import Repair
 from edge_agent.reading import Reading
 from edge_agent.retention import ROWS, Retention
@@ -46,6 +47,21 @@ def test_what_is_older_than_asked_is_forgotten(history):
     assert np.isnan(history.series((PLUG,), T, T + 10 * STEP, STEP).values).sum() == 3
     assert len(history.repairs(0)) == 7
     assert [f.origin for f in history.forecasts("energy", 0)] == [T + 9 * STEP]
+
+
+def test_whole_forecasts_are_forgotten_once_their_day_was_scored(history):
+    """One an hour for 40 days, live and in shadow: 35 days of them stay."""
+
+    def forecast(hour, role):
+        values = np.zeros((24, 3), np.float32)
+        return IssuedForecast("energy", role, role, T + 3600 * hour, T + 3600.0 * hour, 3600, (0.1, 0.5, 0.9), values, values[:, 0], "full", None)
+
+    add_issued(history, [forecast(hour, role) for hour in range(40 * 24) for role in ("live", "shadow")])
+    history.close_steps([ClosedStep(T + 40 * DAY, {"plug": 1.0}, ())], {})
+    pieces(history, HistoryLimits())
+    left = issued_between(history, "energy", 0, T + 41 * DAY)
+    assert (left[0].origin, left[-1].origin) == (T + 5 * DAY, T + 40 * DAY - 3600)
+    assert len(left) == 2 * 35 * 24
 
 
 def test_a_history_without_a_closed_step_forgets_nothing(history):
