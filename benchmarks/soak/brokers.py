@@ -37,6 +37,8 @@ BACK_S = 5.0
 NOTICED_S = 25.0
 """A line on which nothing comes through, and nothing is said either, is noticed by the lack of an answer to a ping: 10 s and 10 s."""
 REPORT_EVERY_S = 1.0
+REST_S = 2.0
+"""At the end, with nothing more to come."""
 SAVED_S = 3.0
 """Mosquitto saves what it keeps once a second: what it acknowledged later than this before its death may be lost, and was not kept."""
 CONFIGURATION = ("persistence true", "autosave_interval 1", "autosave_on_changes false", "max_queued_messages 0")
@@ -80,8 +82,9 @@ def run(folder: Path, *, faults: dict[str, int], away_s: dict[str, tuple[float, 
                 for kind in progress.track(kinds, description="broker faults"):
                     line.suffer(kind, dice.uniform(*away_s[kind]))
                     line.rest(dice.uniform(1.0, 4.0))
-                sensors.settle()
                 line.rest(2.0)
+                sensors.settle()
+                time.sleep(REST_S)
                 code = agent.stop()
         finally:
             agent.kill()

@@ -165,7 +165,13 @@ class Ear:
 
     def on(self, topic: str, *, since: float = 0.0) -> list[Heard]:
         """What came below the site's base topic since then (monotonic), oldest first."""
-        return [heard for heard in list(self.heard) if heard.topic == f"{self.base}/{topic}" and heard.at >= since]
+        name, found = f"{self.base}/{topic}", list[Heard]()
+        for heard in reversed(list(self.heard)):  # there may be very many
+            if heard.at < since:
+                break
+            if heard.topic == name:
+                found.append(heard)
+        return found[::-1]
 
 
 def await_online(site: str, port: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from rich.progress import Progress
 from benchmarks.mosquitto import Mosquitto
 from benchmarks.soak.clocked import MadeUpClock
 from benchmarks.soak.home import HOUSE, POWER_W, START, Ear, Sensors, await_online, house, remember
-from benchmarks.soak.process import AgentProcess
+from benchmarks.soak.passing import GRACE_S, RATE, Passing
+from benchmarks.soak.process import READY_S, AgentProcess
 from benchmarks.soak.row import Row
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.contract.series import Series
@@ -24,18 +25,13 @@ from edge_agent.steps import StepBuilder
 
 TITLE = "kill -9 at random moments while 28 sensors report"
 KILLS = 500
-RATE = 10.0
-"""The clock's seconds in one of ours."""
-AROUND_S = (15.0, 12.0)
-"""Of each step, what is lived through before its end and after it, in the clock's seconds; the machine sleeps through the rest."""
-REPORT_EVERY_S = 0.25
 LONGEST_LIFE_S = 5.0
 DEAD_S = 0.6
 """Longest time between a kill and the next start."""
 EARLY_S, AIM_S = 0.05, (0.0, 0.4)
 """Every other kill is aimed: it falls into this time, which begins so much before a step can be closed."""
-GRACE_S = 5.0
-"""The agent closes a step this long after its end."""
+REST_S = 2.0
+"""At the end, with nothing more to come."""
 WANTED_RAW_S = 1.0
 WANTED_FORECAST_S = 5.0
 
@@ -52,8 +48,8 @@ class _Life:
 class _Diary:
     """What happened, on the monotonic clock."""
 
-    lives: list[_Life] = field(default_factory=list)
-    due: dict[int, float] = field(default_factory=dict)
+    lives: list[_Life]
+    due: dict[int, float]
     """When the step that ends at an origin (unix s) could be closed."""
 
 
@@ -73,7 +69,7 @@ def run(folder: Path, *, kills: int, history_days: int, progress: Progress, seed
     agent = AgentProcess(folder, HOUSE, broker.port, clock=clock)
     try:
         with Sensors(spec, broker.port, now=clock.true, start=START) as sensors, Ear(spec.site, broker.port) as ear:
-            life = _Living(agent, clock, sensors, broker.port)
+            life = _Living(agent, Passing(clock, sensors), ear, broker.port)
             life.begin()
             for number in progress.track(range(kills), description="kill -9"):
                 life.kill(dice, is_aimed=number % 2 == 1)
@@ -85,65 +81,50 @@ def run(folder: Path, *, kills: int, history_days: int, progress: Progress, seed
 
 
 class _Living:
-    """Time passes: sensors report, the machine sleeps through the dull part of every step, the agent lives and dies."""
+    """The agent lives and dies while time passes."""
 
-    def __init__(self, agent: AgentProcess, clock: MadeUpClock, sensors: Sensors, port: int) -> None:
-        self.agent, self.clock, self.sensors, self.port, self.step_s = agent, clock, sensors, port, sensors.spec.step_s
-        self.diary = _Diary()
-        self._report_at = 0.0
+    def __init__(self, agent: AgentProcess, passing: Passing, ear: Ear, port: int) -> None:
+        self.agent, self.passing, self.ear, self.port = agent, passing, ear, port
+        self.diary = _Diary([], passing.due)
 
     def begin(self) -> None:
         """First start; the session at the broker exists from here on."""
         self._start(wait=True)
-        await_online(self.sensors.spec.site, self.port)
-        self._pass(2.0)
+        await_online(self.passing.sensors.spec.site, self.port)
+        self.passing.seconds(2.0)
 
     def kill(self, dice: random.Random, *, is_aimed: bool) -> None:
         """Let it live for a while, kill it, and start it again."""
         if is_aimed:
-            self._pass(dice.uniform(0.3, 1.0))
-            self._pass_close()
-            self._pass(dice.uniform(*AIM_S))
+            self._await_ready()
+            self.passing.until_close(early_s=EARLY_S)
+            self.passing.seconds(dice.uniform(*AIM_S))
         else:
-            self._pass(dice.uniform(0.0, LONGEST_LIFE_S))
+            self.passing.seconds(dice.uniform(0.0, LONGEST_LIFE_S))
         self.agent.kill()
         self.diary.lives[-1].end = time.monotonic()
-        self._pass(dice.uniform(0.0, DEAD_S))
+        self.passing.seconds(dice.uniform(0.0, DEAD_S))
         self._start(wait=False)
 
+    def _await_ready(self) -> None:
+        """Until it is at work: on a busy machine that takes longer than a random life lasts."""
+        topic, since, end = f"forecast/{self.passing.sensors.spec.targets[0].name}", self.diary.lives[-1].start, time.monotonic() + READY_S
+        while not self.ear.on(topic, since=since) and time.monotonic() < end:
+            self.passing.seconds(0.05)
+
     def end(self) -> None:
-        """Let it close two more steps, and stop in good order."""
-        n = len(self.diary.due)
-        while len(self.diary.due) < n + 2:
-            self._pass(0.2)
-        self._pass(3.0)
-        self.sensors.settle()
+        """Let it take what the broker has kept, close two more steps, and stop in good order."""
+        self._await_ready()
+        self.passing.steps(2)
+        self.passing.seconds(5.0)
+        self.passing.sensors.settle()
+        time.sleep(REST_S)
         self.agent.stop()
         self.diary.lives[-1].end = time.monotonic()
 
     def _start(self, *, wait: bool) -> None:
         self.diary.lives.append(_Life(time.monotonic()))
         self.agent.start(wait=wait)
-
-    def _pass_close(self) -> None:
-        """Until just before the next step can be closed."""
-        end = (self.clock.true() // self.step_s + 1) * self.step_s + GRACE_S
-        while self.clock.true() < end - EARLY_S * RATE:
-            self._pass(0.02)
-
-    def _pass(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (now := time.monotonic()) < end:
-            true = self.clock.true()
-            into = true % self.step_s
-            if AROUND_S[1] < into < self.step_s - AROUND_S[0]:
-                self.clock.sleep_until(true - into + self.step_s - AROUND_S[0])
-            if now >= self._report_at:
-                self._report_at = now + REPORT_EVERY_S
-                self.sensors.report()
-            if GRACE_S <= into < AROUND_S[1]:
-                self.diary.due.setdefault(int(true - into), now - (into - GRACE_S) / RATE)
-            time.sleep(0.01)
 
 
 def _rows(path: Path, diary: _Diary, sensors: Sensors, ear: Ear) -> list[Row]:

@@ -24,6 +24,8 @@ What the agent was put through, and what came of it: the real program (`hearthca
 
 """
 
+ANSWER = {True: "yes", False: "**no**", None: "not measured"}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -32,7 +34,8 @@ class Row:
     what: str
     wanted: str
     measured: str
-    passed: bool
+    passed: bool | None
+    """None: it could not be measured here; `measured` says why."""
 
 
 @dataclass(frozen=True)
@@ -89,5 +92,5 @@ def _json(path: Path) -> Path:
 def markdown(outcome: Outcome) -> str:
     """One proof's section."""
     where = f"{outcome.date}, {outcome.minutes:.0f} minutes, commit {outcome.commit}; {outcome.machine}."
-    rows = [f"| {r.what} | {r.wanted} | {r.measured} | {'yes' if r.passed else '**no**'} |" for r in outcome.rows]
+    rows = [f"| {r.what} | {r.wanted} | {r.measured} | {ANSWER[r.passed]} |" for r in outcome.rows]
     return "\n".join([f"## {outcome.title}", "", where, "", "| what | wanted | measured | passed |", "| --- | --- | --- | --- |", *rows, ""])

@@ -17,4 +17,4 @@ def progress(paho_garbage):
 @pytest.fixture
 def failed():
     """`failed(rows)`: the rows that did not pass, but for those that are timed."""
-    return lambda rows: [row for row in rows if not row.passed and " s" not in row.wanted]
+    return lambda rows: [row for row in rows if row.passed is False and " s" not in row.wanted]
