@@ -8,7 +8,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def run(work: Path, *, flips: int, watched_s: float, progress: Progress, seed: i
         for first in progress.track(range(0, flips, AT_ONCE), description=f"flips, {AT_ONCE} at once"):
             batch = [_victim(work, i, dice, broker.port, clock) for i in range(first, min(first + AT_ONCE, flips))]
             victims += batch
-            _watch(batch, watched_s)
+            _watch(batch, watched_s, broker.port)
             for victim in batch:
                 victim.compare(truth)
         said = {victim.site: _said(victim.site, broker.port) for victim in victims}
@@ -147,12 +147,15 @@ def _victim(work: Path, number: int, dice: random.Random, port: int, clock: Made
     return _Victim(site, folder, page * PAGE + within, dice.randrange(1, 256), number % 2 == 1, AgentProcess(folder, spec, port, clock=clock))
 
 
-def _watch(batch: list[_Victim], watched_s: float) -> None:
+def _watch(batch: list[_Victim], watched_s: float, port: int) -> None:
     """Start the agents, flip the bytes, and stop those who live."""
     for victim in batch:
         if not victim.is_late:
             victim.flip()
         victim.agent.start(wait=False)
+    for victim in batch:
+        with suppress(TimeoutError):  # who died is told at the end
+            await_online(victim.site, port)
     time.sleep(LATE_S)
     for victim in batch:
         if victim.is_late:
