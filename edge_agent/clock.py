@@ -16,6 +16,9 @@ SLEW_S: Final = 2.0
 SLACK_S: Final = 60.0
 CONFIRM_S: Final = 600.0
 """A set clock is believed when it stays set this long: some are set back within minutes."""
+CONFIRM_BACK_S: Final = 6 * 3600.0
+"""A clock set back, of which nobody knows that it was ahead before, when it stays so for this long: what was closed since would be taken back. It may
+as well be wrong now, as on a board without a battery that finds no time server."""
 YOUNG_S: Final = 600.0
 """For so long after the agent's start a clock that is set forward is believed sooner, because time servers answer then."""
 CONFIRM_YOUNG_S: Final = 20.0
@@ -49,6 +52,8 @@ class Clock:
         """Unix s that an earlier run has seen: before it, it cannot be."""
         self.problem: str | None = None
         """What the owner should look at, in words."""
+        self.explains: Callable[[ClockSet], bool] = lambda _leap: True
+        """Whether it is known what a leap back would put right."""
         self._began = boot()
         self._offset: float | None = None
         """Unix s at which `boot` was 0."""
@@ -78,11 +83,12 @@ class Clock:
         if abs(offset - self._offset) <= SLEW_S:
             self._offset, self._candidate, self.problem = offset, None, None
             return None
-        if not self._has_stayed(offset, boot) or wall < EARLIEST:
+        leap = ClockSet(self._offset + boot, wall)
+        if not self._has_stayed(leap, boot, is_back=offset < self._offset) or wall < EARLIEST:
             by = offset - self._offset
             self.problem = f"the clock was set by {by:+.0f} s, to {iso_utc(wall)}: waiting to see whether it stays so"
             return None
-        return self._believe(offset, before=self._offset + boot, after=wall)
+        return self._believe(leap, offset)
 
     def contradict(self) -> None:
         """Another machine goes by the agent's time, not by what the wall clock was set to: begin to wait anew."""
@@ -93,22 +99,27 @@ class Clock:
         if wall < EARLIEST:
             self.problem = f"the clock stands at {iso_utc(wall)}: waiting for it to be set (by a time server?); messages are kept meanwhile"
             return None
-        if self.known_until is None or wall >= self.known_until - SLACK_S:
+        was_behind = self._candidate is not None and abs(wall - boot - self._candidate[0]) <= SLEW_S  # and runs on, no more right than before
+        if self.known_until is None or (wall >= self.known_until - SLACK_S and not was_behind):
             self._offset, self._candidate, self.problem = wall - boot, None, None
             return None
-        if self._has_stayed(wall - boot, boot):
-            return self._believe(wall - boot, before=self.known_until, after=wall)
+        leap = ClockSet(self.known_until, wall)
+        if self._has_stayed(leap, boot, is_back=True):
+            return self._believe(leap, wall - boot)
         self.problem = f"the clock shows {iso_utc(wall)}, before the last step in the history ({iso_utc(self.known_until)}): waiting for it to be set"
         return None
 
-    def _has_stayed(self, offset: float, boot: float) -> bool:
-        """Whether the wall clock has shown this long enough to be believed."""
+    def _has_stayed(self, leap: ClockSet, boot: float, *, is_back: bool) -> bool:
+        """Whether the wall clock has shown long enough to be believed what the leap says."""
+        offset = leap.after - boot
         if self._candidate is None or abs(offset - self._candidate[0]) > SLEW_S:
             self._candidate = (offset, boot)
-        is_forward = self._offset is not None and offset > self._offset
-        confirm_s = CONFIRM_YOUNG_S if is_forward and boot - self._began < YOUNG_S else CONFIRM_S
+        if is_back:
+            confirm_s = CONFIRM_S if self.explains(leap) else CONFIRM_BACK_S
+        else:
+            confirm_s = CONFIRM_YOUNG_S if boot - self._began < YOUNG_S else CONFIRM_S
         return boot - self._candidate[1] >= confirm_s
 
-    def _believe(self, offset: float, *, before: float, after: float) -> ClockSet:
+    def _believe(self, leap: ClockSet, offset: float) -> ClockSet:
         self._offset, self._candidate, self.problem, self.known_until = offset, None, None, None
-        return ClockSet(before, after)
+        return leap

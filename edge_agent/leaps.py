@@ -46,17 +46,31 @@ class Leaps:
 
     def undo(self, leap: ClockSet) -> Undo:
         """What a leap back says: that an earlier leap was wrong, or the clock since this run began, or at an unknown time before."""
-        back_s = leap.before - leap.after
-        same = [(before, after) for before, after in self.forward if abs(after - before - back_s) <= SAME_S]
-        over = [(before, after) for before, after in self.forward if before <= leap.after < after]
-        if same or over:
-            before, after = (same or over)[-1]
-            self.forward.remove((before, after))
+        wrong = self._wrong(leap)
+        if wrong is not None:
+            self.forward.remove(wrong)
+            before, after = wrong
             return Undo(before, after - SLACK_S, after - before)
-        if self.began_at is not None and (self.known_until is None or self.began_at - back_s >= self.known_until - SLACK_S):
+        back_s = leap.before - leap.after
+        if self.began_at is not None and self._began_ahead(back_s):
             since = self.began_at - back_s if self.known_until is None else self.known_until
             return Undo(since, self.began_at - SLACK_S, back_s)
         return Undo(leap.after, leap.after, None)
+
+    def explains(self, leap: ClockSet) -> bool:
+        """Whether it is known what a leap back would put right; else the clock may as well have been right before it."""
+        return self._wrong(leap) is not None or self._began_ahead(leap.before - leap.after)
+
+    def _wrong(self, leap: ClockSet) -> tuple[float, float] | None:
+        """The leap forward that this one takes back."""
+        back_s = leap.before - leap.after
+        same = [(before, after) for before, after in self.forward if abs(after - before - back_s) <= SAME_S]
+        over = [(before, after) for before, after in self.forward if before <= leap.after < after]
+        return (same or over)[-1] if same or over else None
+
+    def _began_ahead(self, by_s: float) -> bool:
+        """Whether the clock may have been ahead by so much since this run began: even so it began after all that was known before."""
+        return self.began_at is not None and (self.known_until is None or self.began_at - by_s >= self.known_until - SLACK_S)
 
     def state(self) -> list[list[float]]:
         """What `restore` needs, as JSON."""

@@ -95,6 +95,7 @@ class Service:
         """
         self.house, self.settings, self.lineup, self.history, self.link = house, settings, lineup, history, link
         self.clock, self.leaps = Clock(wall, boot or (boottime if wall is time.time or settings.replay_clock else wall)), Leaps()
+        self.clock.explains = self.leaps.explains
         self.timing = Timing(self.clock, link)
         self.publisher = Publisher(house, settings, link)
         self.weather_decoder, self.weather = WeatherDecoder(house), WeatherMemory()

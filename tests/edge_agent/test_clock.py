@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_agent.clock import CONFIRM_S, CONFIRM_YOUNG_S, YOUNG_S, Clock, ClockSet, boottime
+from edge_agent.clock import CONFIRM_BACK_S, CONFIRM_S, CONFIRM_YOUNG_S, YOUNG_S, Clock, ClockSet, boottime
 
 T = 1_772_359_200.0
 
@@ -68,6 +68,16 @@ def test_a_clock_that_stays_set_is_believed(by):
     (leap,) = machine.run(CONFIRM_S + 5)
     assert leap == ClockSet(before + CONFIRM_S + 1, before + CONFIRM_S + 1 + by)
     assert machine.clock.now() == machine.wall()
+
+
+@pytest.mark.parametrize("by", [-3600, -86_400])
+def test_a_clock_set_back_that_nobody_knows_to_have_been_ahead_is_believed_after_hours(by):
+    machine = Machine()
+    machine.clock.explains = lambda _leap: False
+    machine.run(YOUNG_S + 10)
+    machine.ahead += by
+    assert machine.run(CONFIRM_BACK_S - 10, every=10) == []
+    assert len(machine.run(20)) == 1
 
 
 def test_soon_after_the_start_a_clock_set_forward_is_believed_soon():

@@ -43,6 +43,16 @@ def test_a_clock_that_was_ahead_before_this_run_leaves_the_past_alone():
     assert leaps.undo(ClockSet(T + 900, T + 900 - DAY)) == Undo(T + 900 - DAY, T + 900 - DAY, None)
 
 
+def test_a_leap_back_is_explained_by_one_forward_or_by_a_wrong_beginning():
+    back = ClockSet(T + 5 * HOUR, T + 4 * HOUR)
+    leaps = Leaps(known_until=T, began_at=T + 600)
+    assert not leaps.explains(back)
+    leaps.note(ClockSet(T + HOUR, T + 2 * HOUR))
+    assert leaps.explains(back)
+    assert Leaps(known_until=T, began_at=T + HOUR + 600).explains(back)
+    assert not Leaps(known_until=T).explains(back)
+
+
 def test_nothing_is_restored_from_nothing():
     leaps = Leaps()
     leaps.restore(None)

@@ -126,6 +126,36 @@ def test_what_a_clock_ahead_has_closed_is_closed_again_when_it_is_set_back(home,
     assert any("are closed again: the clock was ahead" in event for event in home.service.health.events) is not is_contradicted
 
 
+@pytest.mark.parametrize("by", [-3600, -DAY])
+def test_a_clock_set_back_for_hours_and_right_again_takes_no_step_back(home, by):
+    home.stop()
+    home.start()  # so that this run's beginning explains nothing
+    home.run(2)
+    home.ahead = by
+    home.run(200)
+    home.ahead = 0
+    home.run(40)
+    home.stop()
+    assert_whole(home, int((home.true - START) // STEP) - 1)
+    assert not home.service.health.events
+
+
+def test_a_board_whose_clock_stood_still_waits_for_a_time_server_and_takes_no_step_back(tmp_path):
+    home = Home(tmp_path)
+    home.start()
+    home.run(70)
+    home.stop()
+    home.ahead = -3600  # as it was when it last saved it; the router is not up yet
+    home.start()
+    home.run(90)
+    assert home.service.clock.now() is None
+    assert "before the last step in the history" in home.service.clock.problem
+    home.ahead = 0
+    home.run(30)
+    home.stop()
+    assert_whole(home, int((home.true - START) // STEP) - 1)
+
+
 def test_a_clock_that_was_an_hour_ahead_from_the_start_is_mended_throughout(tmp_path):
     home = Home(tmp_path)
     home.ahead = 3600
