@@ -21,14 +21,14 @@ from benchmarks.soak.row import Row
 from edge_agent.history import History
 
 TITLE = "Broker killed, cut off, black-holed, restarted without its memory"
-FAULTS = {"killed": 50, "restarted without its memory": 50, "cut off, no RST": 50, "black hole": 40, "line dead, broker well": 10}
+FAULTS = {"killed": 60, "restarted without its memory": 60, "cut off, no RST": 55, "black hole": 20, "line dead, broker well": 5}
 """How often each; 200 in all."""
 QUICK = {"killed": 1, "restarted without its memory": 1, "cut off, no RST": 1}
 AWAY_S = {
-    "killed": (0.0, 8.0),
-    "restarted without its memory": (0.0, 8.0),
-    "cut off, no RST": (0.5, 12.0),
-    "black hole": (22.0, 30.0),
+    "killed": (0.0, 5.0),
+    "restarted without its memory": (0.0, 5.0),
+    "cut off, no RST": (0.5, 8.0),
+    "black hole": (22.0, 26.0),
     "line dead, broker well": (0.0, 0.0),
 }
 """How long the broker cannot be reached. A black hole lasts longer than it takes to notice one: what was connected before stays dead for ever."""
@@ -81,7 +81,7 @@ def run(folder: Path, *, faults: dict[str, int], away_s: dict[str, tuple[float, 
                 line.rest(2.0)
                 for kind in progress.track(kinds, description="broker faults"):
                     line.suffer(kind, dice.uniform(*away_s[kind]))
-                    line.rest(dice.uniform(1.0, 4.0))
+                    line.rest(dice.uniform(1.0, 3.0))
                 line.rest(2.0)
                 sensors.settle()
                 time.sleep(REST_S)
