@@ -245,11 +245,15 @@ class _Pieces:
 
     def _one_by_one(self, order: str) -> Iterator[list[Row]]:
         """Until the first row that cannot be read."""
+        query, n = f"SELECT {self.columns} FROM {self.table} {order}", 0  # noqa: S608  own names
         try:
-            for row in self.source.execute(f"SELECT {self.columns} FROM {self.table} {order}"):  # noqa: S608  own names
+            for row in self.source.execute(query):
+                n += 1
                 yield [row]
         except sqlite3.Error:
             self.damaged()
+            # Python hands a row over only when it has the next: the last one before the damage comes alone
+            yield self._try(f"{query} LIMIT 1 OFFSET {n}") or []
 
     def _try(self, query: str, *values: float) -> list[Row] | None:
         """Rows; None, and noted, when they cannot be read."""

@@ -26,7 +26,7 @@ from edge_agent.rescue import damaged_files
 
 TITLE = "The database with one byte flipped"
 FLIPS = 200
-AT_ONCE = 20
+AT_ONCE = 40
 """Agents that run beside each other."""
 WATCHED_S = 85.0
 """The agent examines its history a minute after its start; a step closes every two minutes at this clock."""
