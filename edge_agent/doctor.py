@@ -181,21 +181,22 @@ def remembered(house: HouseSpec, path: Path) -> Past:
 
 def describe(house: HouseSpec, decoder: Decoder, seen: Seen, *, past: Past, now: float) -> Iterator[str]:
     """The report: a line a sensor, then what is wrong."""
-    problems = list(seen.rights)
+    problems, bridge = list(seen.rights), list(decoder.bridge.problems())
     for sensor in house.sensors:
         reading = seen.readings.get(sensor.name)
         value = "nothing yet" if reading is None else f"{reading.value:.6g} {_unit(sensor)}, {max(now - reading.time, 0):.0f} s old"
         usual_s = past.usual_s.get(sensor.name)
         usually = "" if usual_s is None else f", usually at least every {usual_s:.0f} s"
         yield f"  {sensor.name:24s} {value:32s} {past.days.get(sensor.name, 0.0):5.1f} of the last 60 days known{usually}"
-        problems += list(_problems(sensor, seen))
+        is_explained = sensor.topic is not None and sensor.topic not in seen.messages and any(sensor.topic in text for text in bridge)
+        problems += [] if is_explained else list(_problems(sensor, seen))
     for source in house.weather:
         name = f"{source.role} ahead"
         yield f"  {name:24s} {_told(seen.weather.get(source.role))}"
         if source.role not in seen.weather:
             problems.append(f"{name}: {source.topic}: no usable forecast; publish it retained, or listen for longer with --seconds")
     problems += [f"{who}: {why} ({n} times)" for (who, why), n in decoder.rejected.items()]
-    problems += decoder.bridge.problems()
+    problems += bridge
     yield ""
     yield from past.repairs
     yield from (f"problem: {problem}" for problem in problems)

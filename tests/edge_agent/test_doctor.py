@@ -117,3 +117,11 @@ def test_a_unit_that_contradicts_zigbee2mqtt_is_named():
 def test_devices_of_an_unknown_form_are_no_obstacle():
     for payload in (b"", b"{}", b"[1]", b'[{"friendly_name": 1}]', b'[{"friendly_name": "a", "definition": {"exposes": 3}}]'):
         assert units_told(payload, base_topic="zigbee2mqtt") == {}
+
+
+def test_a_device_that_zigbee2mqtt_calls_offline_is_a_problem_once():
+    lines = examined(METER, ("room/availability", {"state": "offline"}))
+    assert [line for line in lines if line.startswith("problem")] == [
+        "problem: zigbee2mqtt/room is offline, says Zigbee2MQTT: is its battery empty, its plug out, its router off?"
+    ]
+    assert lines[-1].startswith("1 of 2 sensors delivered, 1 problems")
