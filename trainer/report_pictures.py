@@ -233,7 +233,7 @@ def homes(skills: Mapping[str, Floats]) -> Figure:
                 markersize=3,
                 **{k: v for k, v in pictures.line(number).items() if k != "linestyle"},
             )
-        axes.set(xlabel="homes, from the worst to the best", ylabel="better than the average")
+        axes.set(xlabel="homes, from the worst to the best", ylabel="better than without a model")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         _legend(figure, axes, columns=1)

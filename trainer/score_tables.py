@@ -44,7 +44,8 @@ def _methods(of: Card | Pool, *, title: str, caption: str, form: Callable[[float
     table = Table(title=f"{title}\n{n_values:,} steps known", caption=caption, box=box.SIMPLE_HEAD, padding=0)
     day = "day\nmean" if of.unit != "Wh" else "day\ntotal"
     for heading in ("forecast", "MAE", "RMSE", "CRPS", "p10-\np90", day, "CRPS\nskill", f"{day}\nskill", "vs\nyesterday"):
-        table.add_column(heading, justify="left" if heading == "forecast" else "right", no_wrap=True)
+        is_name = heading == "forecast"
+        table.add_column(heading, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold" if is_name else "ellipsis")
     for label, row in scores.items():
         cells = [form(value) for value in (row.mae, row.rmse, row.crps)]
         cover = f"{row.coverage:.2f}" if of.tallies[label].below.any() else "-"
