@@ -188,7 +188,9 @@ def describe(house: HouseSpec, decoder: Decoder, seen: Seen, *, past: Past, now:
         usual_s = past.usual_s.get(sensor.name)
         usually = "" if usual_s is None else f", usually at least every {usual_s:.0f} s"
         yield f"  {sensor.name:24s} {value:32s} {past.days.get(sensor.name, 0.0):5.1f} of the last 60 days known{usually}"
-        is_explained = sensor.topic is not None and sensor.topic not in seen.messages and any(sensor.topic in text for text in bridge)
+        is_explained = sensor.topic not in seen.messages and any(
+            text.startswith(f"{sensor.topic} ") or f"({sensor.topic})" in text for text in bridge
+        )
         problems += [] if is_explained else list(_problems(sensor, seen))
     for source in house.weather:
         name = f"{source.role} ahead"

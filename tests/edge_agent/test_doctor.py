@@ -125,3 +125,10 @@ def test_a_device_that_zigbee2mqtt_calls_offline_is_a_problem_once():
         "problem: zigbee2mqtt/room is offline, says Zigbee2MQTT: is its battery empty, its plug out, its router off?"
     ]
     assert lines[-1].startswith("1 of 2 sensors delivered, 1 problems")
+
+
+def test_another_devices_trouble_explains_nothing():
+    decoder = Decoder(replace(HOUSE, sensors=(*HOUSE.sensors, replace(HOUSE.sensors[1], name="room_2", topic="zigbee2mqtt/room2"))))
+    decoder.bridge.take("zigbee2mqtt/room2/availability", b"offline", received_at=NOW, retained=True)
+    problems = [line for line in describe(HOUSE, decoder, Seen(), past=PAST, now=NOW) if line.startswith("problem: room: ")]
+    assert len(problems) == 1
