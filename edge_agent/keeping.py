@@ -231,7 +231,10 @@ class Keeper:
     def _tidy(self, monotonic: float) -> None:
         self._tidy_at = monotonic + TIDY_EVERY_S
         with self._going_on():
-            if self.retention.tidy():
+            has_more = self.retention.tidy()
+            while has_more and self.is_replay:  # nobody waits, and the next hours are here at once
+                has_more = self.retention.tidy()
+            if has_more:
                 self._tidy_at = monotonic + TIDY_PACE_S
 
     def _examine(self) -> None:

@@ -20,6 +20,7 @@ from benchmarks.soak.row import Row
 from edge_agent.contract.localtime import DAY_S
 from edge_agent.contract.schema import HouseSpec, Sensor
 from edge_agent.contract.units import from_canonical
+from edge_agent.history import History
 
 TITLE = "60 simulated days in one run"
 DAYS = 60
@@ -62,7 +63,9 @@ def run(folder: Path, *, days: int, warm_up_days: int, progress: Progress) -> li
     finally:
         agent.kill()
         broker.stop()
-    return _rows(days, warm_up_days, found, memory_mb, file_mb, lines=len(agent.log_text().splitlines()), sent=sent)
+    with History(folder / "history.db") as history:
+        ((stored,),) = history.rows("SELECT count(DISTINCT time) FROM steps")
+    return _rows(days, warm_up_days, found, memory_mb, file_mb, lines=len(agent.log_text().splitlines()), sent=sent, stored=stored)
 
 
 def _day(spec: HouseSpec, start: int) -> Iterator[bytes]:
@@ -88,8 +91,11 @@ def _value(sensor: Sensor, now: int, *, phase: int) -> float:
     return round(float(from_canonical(low + (high - low) * (0.5 + 0.1 * math.sin(day + phase) + 0.05 * math.sin(day / 7)), sensor.topic_unit)), 2)
 
 
-def _rows(days: int, warm_up_days: int, found: dict[str, float], memory_mb: list[float], file_mb: list[float], *, lines: int, sent: int) -> list[Row]:
+def _rows(
+    days: int, warm_up_days: int, found: dict[str, float], memory_mb: list[float], file_mb: list[float], *, lines: int, sent: int, stored: int
+) -> list[Row]:
     warm = memory_mb[warm_up_days - 1 :]
+    failed = sum(n for name, n in found.items() if name.startswith("hearthcast_failures_total"))
     swing_mb = max(warm) - min(warm)
     steps, wanted_steps = found["hearthcast_steps_closed_total"], days * DAY_S // house().step_s - 1
     forecasts = {name.rpartition('grade="')[2].rstrip('"}'): n for name, n in found.items() if name.startswith("hearthcast_forecasts_total")}
@@ -107,7 +113,12 @@ def _rows(days: int, warm_up_days: int, found: dict[str, float], memory_mb: list
             f"{max(file_mb):.1f} MB at most, {file_mb[-1]:.1f} in the end",
             max(file_mb) <= LIMIT_MB,
         ),
-        Row("steps closed", f"{wanted_steps:,}", f"{steps:,.0f}, of {sent:,} messages", steps == wanted_steps),
+        Row(
+            "steps closed, and on the disk",
+            f"{wanted_steps:,}",
+            f"{steps:,.0f} and {stored:,}, of {sent:,} messages; {failed:,.0f} writes failed",
+            steps == stored == wanted_steps and not failed,
+        ),
         Row("forecasts", f"{wanted_steps:,}", words, sum(forecasts.values()) == wanted_steps),
         Row("lines of log", f"<= {WANTED_LINES:g} a day", f"{lines / days:.1f} a day", lines <= WANTED_LINES * days),
     ]
