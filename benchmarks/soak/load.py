@@ -26,7 +26,7 @@ from edge_agent.contract.schema import HouseSpec, Sensor
 from edge_agent.history import History
 
 TITLE = "Load: messages of 28 sensors through Mosquitto, as fast as they are taken"
-MESSAGES = 300_000
+MESSAGES = 150_000
 ROUNDS = 2
 PIECE = 2_000
 AHEAD = 10_000
