@@ -85,7 +85,7 @@ def _connection(service: Service) -> Iterator[Metric]:
     yield _one("mqtt_connected", "gauge", "Whether there is a connection to the broker.", link.connected.is_set())
     yield _one("mqtt_connect_failures_total", "counter", "Attempts to connect that failed, and connections that ended.", state["failed_attempts"])
     yield _one("mqtt_messages_received_total", "counter", "Messages taken from the broker.", health.messages)
-    yield _one("mqtt_messages_dropped_total", "counter", "Messages, in or out, for which there was no room.", state["dropped"])
+    yield _one("mqtt_messages_dropped_total", "counter", "Own messages for which there was no room.", state["dropped"])
     yield _one("mqtt_queue_messages", "gauge", "Messages received that wait for the loop.", link.waiting)
 
 
