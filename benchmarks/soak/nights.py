@@ -88,7 +88,7 @@ def _replay(folder: Path, spec: HouseSpec, days: Series) -> None:
             connection.listen(f"hearthcast/{spec.site}/health", heard.append)
             replay(days, spec, connection)
             last = np.datetime_as_string(np.datetime64(days.end, "s")) + "Z"
-            until(lambda: connection.rest(0.05) or any(f'"last_step":"{last}"' in text for text in heard), "the last step")
+            until(lambda: connection.rest(0.05) or any(f'"last_step":"{last}"' in text for text in heard), "the last step", timeout_s=300.0)
         agent.stop()
     finally:
         agent.kill()
