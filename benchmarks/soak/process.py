@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ class AgentProcess:
         """Know what to run; nothing is started.
 
         Args:
-            folder: for the log and the notification socket.
+            folder: for the log.
             house: house.toml.
             port: of the broker on loopback.
             clock: by which clock it goes; None: the machine's.
@@ -45,9 +46,9 @@ class AgentProcess:
         Raises:
             RuntimeError: it ended, or was not ready in time.
         """
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            address = self.folder / "notify"
-            address.unlink(missing_ok=True)
+        # a socket's path may have 107 bytes, which a folder of tests can exceed
+        with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            address = Path(short) / "notify"
             notify.bind(str(address))
             notify.settimeout(0.2)
             environment = os.environ | ONE_THREAD | {"XDG_CONFIG_HOME": str(self.folder / "config"), "PYTHONPATH": str(ROOT)}
