@@ -257,7 +257,7 @@ def write_street(folder: Path, count: int) -> tuple[Callable[[int], str], Path]:
             writer.writerow([datetime.fromtimestamp(start + row * step_s, UTC).isoformat(), *(f"{value:.1f}" for value in values)])
 
     def house(some: int) -> str:
-        parts = ['site = "street"', 'time_zone = "Europe/Berlin"', "step = 1800", 'table_clock = "utc"']
+        parts = ['site = "street"', 'time_zone = "Etc/UTC"', "step = 1800", 'table_clock = "utc"']
         for number in range(some):
             parts += ["[[targets]]", f'name = "m{number}"', f'sensor = "m{number}"', "[[sensors]]", f'name = "m{number}"', 'role = "energy"']
             parts += [f'column = "m{number}"']
