@@ -182,8 +182,11 @@ def _base_plan(house: HouseSpec, target: str, role: str, covariates: tuple[str, 
     for name in weather:
         if name not in WEATHER_ROLES:
             raise ConfigError(f"--weather {name!r}: {closest(name, WEATHER_ROLES)}")
+    future: tuple[str, ...] = (*CALENDAR, "lead")
     if ROLES[role].kind == "state":
-        return _room_plan(house, target, role, covariates, weather)
+        covariates, weather = _of_room(house, covariates, weather)
+    else:
+        future += ("lag_1d", "lag_2d", "lag_7d", *(f"lag_{days}d_hour" for days in LAG_DAYS))
     return FeaturePlan(
         target=target,
         role=role,
@@ -192,25 +195,15 @@ def _base_plan(house: HouseSpec, target: str, role: str, covariates: tuple[str, 
         context_step_s=CONTEXT_STEP_S,
         context_length=CONTEXT_DAYS * DAY_S // CONTEXT_STEP_S,
         context=("target", *CALENDAR, *(f"role:{name}" for name in covariates)),
-        future=(*CALENDAR, "lead", "lag_1d", "lag_2d", "lag_7d", *(f"lag_{days}d_hour" for days in LAG_DAYS)),
+        future=future,
         anchored=True,
-        daily_length=DAILY_LENGTH,
+        daily_length=DAILY_LENGTH if ROLES[role].kind == "energy" else 0,
         weather=weather,
     )
 
 
-def _room_plan(house: HouseSpec, target: str, role: str, covariates: tuple[str, ...], weather: tuple[str, ...]) -> FeaturePlan:
+def _of_room(house: HouseSpec, covariates: tuple[str, ...], weather: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a room's model reads where nothing is asked for: all that the house measures."""
     measured = {sensor.role for sensor in house.sensors}
     covariates = covariates or tuple(name for name in COVARIATE_ROLES if name in measured)
-    return FeaturePlan(
-        target=target,
-        role=role,
-        step_s=house.step_s,
-        horizon=DAY_S // house.step_s,
-        context_step_s=CONTEXT_STEP_S,
-        context_length=CONTEXT_DAYS * DAY_S // CONTEXT_STEP_S,
-        context=("target", *CALENDAR, *(f"role:{name}" for name in covariates)),
-        future=(*CALENDAR, "lead"),
-        anchored=True,
-        weather=weather or tuple(name for name in covariates if name in WEATHER_ROLES and name in measured),
-    )
+    return covariates, weather or tuple(name for name in covariates if name in WEATHER_ROLES and name in measured)

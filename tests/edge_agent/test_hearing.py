@@ -6,7 +6,6 @@ import time
 import pytest
 
 from edge_agent.config import BrokerSettings, Settings
-from edge_agent.contract.schema import parse_house
 from edge_agent.doctor import examine
 from edge_agent.health import Health
 from edge_agent.hearing import Hearing
@@ -15,19 +14,8 @@ from edge_agent.keeping import Keeper
 from edge_agent.mqtt import BrokerLink
 from edge_agent.reading import Reading
 from edge_agent.zigbee import Decoder
+from tests.edge_agent.test_health import HOUSE
 
-HOUSE = parse_house(
-    """
-site = "home"
-time_zone = "Europe/Berlin"
-targets = [{name = "energy", sensor = "meter"}]
-sensors = [
-  {name = "meter", role = "energy", topic = "zigbee2mqtt/meter", field = "energy", topic_unit = "kWh", hold = 3600},
-  {name = "room", role = "indoor_temperature", topic = "zigbee2mqtt/room", field = "temperature", hold = 600},
-]
-""",
-    source="house.toml",
-)
 BRIDGE = "zigbee2mqtt/bridge/state"
 
 
