@@ -34,6 +34,26 @@ def house() -> HouseSpec:
     return material.house()
 
 
+def devices(spec: HouseSpec) -> dict[str, list[Sensor]]:
+    """Sensors by the topic of their device."""
+    found: dict[str, list[Sensor]] = {}
+    for sensor in spec.sensors:
+        if sensor.topic is not None:
+            found.setdefault(sensor.topic, []).append(sensor)
+    return found
+
+
+def counted(sensor: Sensor, energy_wh: float) -> float:
+    """What a meter shows after so much energy, in its topic's unit."""
+    return float(from_canonical(1e6 + energy_wh, sensor.topic_unit))
+
+
+def within(sensor: Sensor, share: float) -> float:
+    """A state at this share of the sensor's range, in its topic's unit."""
+    low, high = max(sensor.low, -1000.0), min(sensor.high, 1000.0)
+    return float(from_canonical(low + (high - low) * share, sensor.topic_unit))
+
+
 def remember(path: Path, *, days: int, end: int = START) -> None:
     """Give an agent a past of some days that ends at unix s `end`, so that its own model forecasts."""
     series = material.series()
@@ -78,10 +98,7 @@ class Sensors:
         self.acknowledged: dict[int, float] = {}
         """When the broker acknowledged a message (its id), on the monotonic clock."""
         self._decoder = Decoder(spec)
-        self._topics: dict[str, list[Sensor]] = {}
-        for sensor in spec.sensors:
-            if sensor.topic is not None:
-                self._topics.setdefault(sensor.topic, []).append(sensor)
+        self._topics = devices(spec)
         self.client = client()
         self.client.on_publish = self._on_publish
         self.client.connect("127.0.0.1", port)
@@ -117,9 +134,8 @@ class Sensors:
     def _value(self, sensor: Sensor, now: float) -> float:
         """In the topic's unit: a counter of constant power, or a state that never stands still."""
         if sensor.feature.kind == "energy":
-            return float(from_canonical(1e6 + POWER_W * (now - self.origin) / 3600, sensor.topic_unit))
-        low, high = max(sensor.low, -1000.0), min(sensor.high, 1000.0)
-        return float(from_canonical(low + (high - low) * (0.3 + 0.4 * (self._count * 0.0137 % 1)), sensor.topic_unit))
+            return counted(sensor, POWER_W * (now - self.origin) / 3600)
+        return within(sensor, 0.3 + 0.4 * (self._count * 0.0137 % 1))
 
 
 @dataclass(frozen=True)

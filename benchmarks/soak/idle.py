@@ -13,11 +13,10 @@ from rich.progress import Progress
 from benchmarks.mosquitto import Mosquitto
 from benchmarks.soak.figures import Figures
 from benchmarks.soak.flood import Flood, publish
-from benchmarks.soak.home import HOUSE, house, remember
+from benchmarks.soak.home import HOUSE, POWER_W, counted, devices, house, remember, within
 from benchmarks.soak.process import AgentProcess
 from benchmarks.soak.row import Row
 from edge_agent.contract.schema import HouseSpec, Sensor
-from edge_agent.contract.units import from_canonical
 from edge_agent.history import History
 
 TITLE = "28 sensors every 200 s and a forecast every ten minutes, in real time"
@@ -47,11 +46,11 @@ def run(folder: Path, *, minutes: float, history_days: int, progress: Progress) 
         agent.start()
         figures = Figures(agent.pid)
         with Flood(broker.port) as flood:
-            devices = Devices(spec, flood)
-            devices.report_for(SETTLE_S)
+            reporters = Devices(spec, flood)
+            reporters.report_for(SETTLE_S)
             start, cpu_s, before = time.monotonic(), figures.cpu_s, figures.threads()
             for _ in progress.track(range(max(round(minutes * 60), 1)), description="idle"):
-                devices.report_for(1.0)
+                reporters.report_for(1.0)
             seconds, cpu_s, after = time.monotonic() - start, figures.cpu_s - cpu_s, figures.threads()
         peak_mb = figures.peak_mb
         agent.stop()
@@ -67,7 +66,7 @@ def run(folder: Path, *, minutes: float, history_days: int, progress: Progress) 
         Row(
             "share of one core",
             f"< {WANTED_PERCENT:g} %",
-            f"{percent:.3f} % over {seconds / 60:.0f} minutes, {devices.sent} messages, {forecasts} forecasts",
+            f"{percent:.3f} % over {seconds / 60:.0f} minutes, {reporters.sent} messages, {forecasts} forecasts",
             percent < WANTED_PERCENT,
         ),
         Row(f"peak memory, the model that ships and {history_days} days of history", f"< {WANTED_MB:g} MB", f"{peak_mb:.1f} MB", peak_mb < WANTED_MB),
@@ -80,10 +79,7 @@ class Devices:
 
     def __init__(self, spec: HouseSpec, flood: Flood) -> None:
         self.flood, self.sent, self._began = flood, 0, time.monotonic()
-        self._devices: dict[str, list[Sensor]] = {}
-        for sensor in spec.sensors:
-            if sensor.topic is not None:
-                self._devices.setdefault(sensor.topic, []).append(sensor)
+        self._devices = devices(spec)
 
     def report_for(self, seconds: float) -> None:
         """Let so much time pass."""
@@ -106,6 +102,5 @@ class Devices:
 def _value(sensor: Sensor, seconds: float) -> float:
     """In the topic's unit."""
     if sensor.feature.kind == "energy":
-        return round(float(from_canonical(1e6 + 300 * seconds / 3600, sensor.topic_unit)), 2)
-    low, high = max(sensor.low, -1000.0), min(sensor.high, 1000.0)
-    return round(float(from_canonical(low + (high - low) * (0.4 + 0.1 * (seconds / 3600 % 1)), sensor.topic_unit)), 2)
+        return round(counted(sensor, POWER_W * seconds / 3600), 2)
+    return round(within(sensor, 0.4 + 0.1 * (seconds / 3600 % 1)), 2)

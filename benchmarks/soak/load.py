@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 from rich.progress import Progress
@@ -19,7 +19,7 @@ from rich.progress import Progress
 from benchmarks.mosquitto import Mosquitto
 from benchmarks.soak.figures import CONFIGURATION, Figures, metrics
 from benchmarks.soak.flood import Flood, publish
-from benchmarks.soak.home import HOUSE, house, until
+from benchmarks.soak.home import HOUSE, devices, house, until
 from benchmarks.soak.process import AgentProcess
 from benchmarks.soak.row import Row
 from edge_agent.contract.schema import HouseSpec, Sensor
@@ -168,11 +168,7 @@ def _packets(spec: HouseSpec, messages: int, qos: int) -> Iterator[bytes]:
 
 
 def _round(spec: HouseSpec) -> Iterator[tuple[str, list[Sensor]]]:
-    devices: dict[str, list[Sensor]] = {}
-    for sensor in spec.sensors:
-        devices.setdefault(str(sensor.topic), []).append(sensor)
-    while True:
-        yield from devices.items()
+    return cycle(devices(spec).items())
 
 
 def _value(sensor: Sensor, number: int) -> float:

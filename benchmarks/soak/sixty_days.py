@@ -14,12 +14,11 @@ from rich.progress import Progress
 from benchmarks.mosquitto import Mosquitto
 from benchmarks.soak.figures import CONFIGURATION, Figures, metrics
 from benchmarks.soak.flood import Flood, publish
-from benchmarks.soak.home import HOUSE, START, house, until
+from benchmarks.soak.home import HOUSE, START, counted, devices, house, until, within
 from benchmarks.soak.process import AgentProcess
 from benchmarks.soak.row import Row
 from edge_agent.contract.localtime import DAY_S
 from edge_agent.contract.schema import HouseSpec, Sensor
-from edge_agent.contract.units import from_canonical
 from edge_agent.history import History
 
 TITLE = "60 simulated days in one run"
@@ -70,11 +69,8 @@ def run(folder: Path, *, days: int, warm_up_days: int, progress: Progress) -> li
 
 def _day(spec: HouseSpec, start: int) -> Iterator[bytes]:
     """Every device every `EVERY_S`, with the time in its messages."""
-    devices: dict[str, list[Sensor]] = {}
-    for sensor in spec.sensors:
-        devices.setdefault(str(sensor.topic), []).append(sensor)
     for second in range(0, DAY_S, EVERY_S):
-        for number, (topic, sensors) in enumerate(devices.items()):
+        for number, (topic, sensors) in enumerate(devices(spec).items()):
             now = start + second + number
             seen = datetime.fromtimestamp(now, UTC).isoformat()
             fields = {str(sensor.field): _value(sensor, now, phase=i) for i, sensor in enumerate(sensors)}
@@ -86,9 +82,8 @@ def _value(sensor: Sensor, now: int, *, phase: int) -> float:
     day = 2 * math.pi * (now - START) / DAY_S
     if sensor.feature.kind == "energy":
         hours = (now - START) / 3600
-        return round(float(from_canonical(1e6 + 300 * hours - 200 * DAY_S / 3600 / (2 * math.pi) * math.sin(day), sensor.topic_unit)), 3)
-    low, high = max(sensor.low, -1000.0), min(sensor.high, 1000.0)
-    return round(float(from_canonical(low + (high - low) * (0.5 + 0.1 * math.sin(day + phase) + 0.05 * math.sin(day / 7)), sensor.topic_unit)), 2)
+        return round(counted(sensor, 300 * hours - 200 * DAY_S / 3600 / (2 * math.pi) * math.sin(day)), 3)
+    return round(within(sensor, 0.5 + 0.1 * math.sin(day + phase) + 0.05 * math.sin(day / 7)), 2)
 
 
 def _rows(
