@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.health import Health
 from edge_agent.history import BUILDER
@@ -29,6 +31,11 @@ def resume(house: HouseSpec, keeper: Keeper, health: Health) -> StepBuilder:
     return StepBuilder(house) if last is None else _rebuilt(house, keeper, last + house.step_s)
 
 
+def begin(house: HouseSpec, keeper: Keeper, now: float) -> StepBuilder:
+    """A builder that begins with the step that `now` lies in, and knows what was heard before: also by a life that closed no step."""
+    return _rebuilt(house, keeper, int(now // house.step_s) * house.step_s, until=now)
+
+
 def go_back(undo: Undo, house: HouseSpec, keeper: Keeper) -> tuple[StepBuilder, int]:
     """Take back the steps that a clock ahead had closed; returns a builder that goes on before them, and how many they were."""
     open_from = int(undo.since // house.step_s) * house.step_s
@@ -36,6 +43,6 @@ def go_back(undo: Undo, house: HouseSpec, keeper: Keeper) -> tuple[StepBuilder, 
     return _rebuilt(house, keeper, open_from), n
 
 
-def _rebuilt(house: HouseSpec, keeper: Keeper, open_from: int) -> StepBuilder:
+def _rebuilt(house: HouseSpec, keeper: Keeper, open_from: int, *, until: float = inf) -> StepBuilder:
     readings: list[Reading] = keeper.read(lambda history: history.readings_since(open_from - WARM_UP_S), [])
-    return StepBuilder.rebuilt(house, readings, open_from=open_from)
+    return StepBuilder.rebuilt(house, [reading for reading in readings if reading.time <= until], open_from=open_from)

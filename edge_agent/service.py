@@ -33,7 +33,7 @@ from edge_agent.publisher import Publisher, base_of
 from edge_agent.reading import Reading
 from edge_agent.recent import RecentSteps
 from edge_agent.referee import Referee
-from edge_agent.resume import go_back, resume
+from edge_agent.resume import begin, go_back, resume
 from edge_agent.schedule import is_due
 from edge_agent.scoreboard import Scoreboard, score_payload
 from edge_agent.steps import ClosedStep, StepBuilder
@@ -319,6 +319,8 @@ class Service:
                 self._newest_event = max(self._newest_event, reading.time)
 
     def _close_steps(self, now: float) -> None:
+        if self.builder.open_from is None and not self.settings.replay_clock:
+            self.builder = begin(self.house, self.keeper, now)
         closed = self.builder.close_until(now)
         open_from = self.builder.open_from
         assert open_from is not None

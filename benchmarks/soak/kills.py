@@ -136,7 +136,8 @@ def _rows(path: Path, diary: _Diary, sensors: Sensors, ear: Ear) -> list[Row]:
         steps = history.series(spec.features, START + spec.step_s, last + spec.step_s, spec.step_s)
         (beyond,) = history.rows("SELECT count(*) FROM steps WHERE time > ? OR time % ? != 0", last, spec.step_s)[0]
     missing = int(np.isnan(steps.values).sum())
-    energy = steps.values[:, [s.feature.kind == "energy" for s in spec.sensors]]
+    # what a counter showed at the end of the last step is guessed until the next one closes
+    energy = steps.values[:-1, [s.feature.kind == "energy" for s in spec.sensors]]
     wrong = np.abs(energy - POWER_W * spec.step_s / 3600) > 1e-3
     others = _differing(steps, stored, spec)
     lost = _lost(diary, sensors, stored)

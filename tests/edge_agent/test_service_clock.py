@@ -241,6 +241,23 @@ def test_a_restart_takes_what_the_broker_had_kept_before_it_closes_steps(tmp_pat
     assert_whole(home, 12)
 
 
+def test_what_a_life_without_a_closed_step_has_heard_counts_in_the_next(tmp_path):
+    home = Home(tmp_path)
+    home.start()
+    home.run(9)
+    home.stop()
+    home.start()
+    home.run(3)
+    home.stop()
+    values, _ = home.steps(1)
+    assert np.isnan(values).all()  # it was over before anybody could close it
+    home.start()
+    home.run(10)
+    home.stop()
+    values, _ = home.steps(2)
+    assert values[1] == pytest.approx([60.0, 0.25], abs=0.02)
+
+
 def test_steps_do_not_wait_for_ever_for_a_broker(tmp_path):
     home = Home(tmp_path)
     home.start()
