@@ -138,7 +138,7 @@ class BrokerLink:
         self._handed_out: list[int] = []
         self._unacknowledged: dict[int, tuple[str, bytes]] = {}
         """Messages taken and not acknowledged yet, by id: the broker sends them again after a reconnect."""
-        self._arrived_at = 0.0
+        self._arrived_at = self._acknowledged_at = 0.0
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._closed = threading.Event()
@@ -209,6 +209,8 @@ class BrokerLink:
         for message_id in self._handed_out:
             self._unacknowledged.pop(message_id, None)
             self._client.ack(message_id, 1)
+        if self._handed_out:
+            self._acknowledged_at = time.monotonic()
         self._handed_out.clear()
 
     @property
@@ -218,11 +220,14 @@ class BrokerLink:
 
     @property
     def is_drained(self) -> bool:
-        """Whether there is a connection and nothing more comes of what the broker had kept: neither waits here nor has come just now."""
+        """Whether there is a connection and nothing more comes of what the broker had kept: neither waits here nor has come just now.
+
+        A broker that waits for acknowledgements, because the disk is slow, is not quiet.
+        """
         connected_at = self._connected_at
-        if connected_at is None or not self._queue.empty():
+        if connected_at is None or self._handed_out or not self._queue.empty():
             return False
-        return time.monotonic() - max(connected_at, self._arrived_at) >= QUIET_S
+        return time.monotonic() - max(connected_at, self._arrived_at, self._acknowledged_at) >= QUIET_S
 
     @property
     def is_mqtt5(self) -> bool:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -15,6 +16,7 @@ import pytest
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from benchmarks.soak.proxy import Proxy
+from edge_agent import mqtt
 from edge_agent.config import BrokerSettings, read_settings
 from edge_agent.contract.errors import ConfigError
 from edge_agent.mqtt import BrokerLink
@@ -351,6 +353,22 @@ def test_messages_that_were_taken_come_again_until_they_are_acknowledged(broker,
     eventually(lambda: "out/x" in controller.retained)
     successor = link_to(broker.port)  # as after kill -9: the first link says nothing more
     assert [successor.get(20).payload for _ in range(2)] == [b"2", b"3"]
+
+
+@pytest.mark.broker
+def test_a_broker_that_waits_for_acknowledgements_has_not_handed_out_everything(broker, link_to, watch, eventually, monkeypatch):
+    monkeypatch.setattr(mqtt, "QUIET_S", 0.1)
+    controller = watch(broker.port)
+    link = link_to(broker.port)
+    eventually(lambda: controller.retained.get(STATUS) == "online")
+    eventually(lambda: link.is_drained)
+    controller.publish("in/x", "1")
+    assert link.take(20) is not None
+    time.sleep(0.2)  # longer than quiet
+    assert not link.is_drained
+    link.acknowledge()
+    assert not link.is_drained
+    eventually(lambda: link.is_drained)
 
 
 @pytest.mark.broker
