@@ -237,7 +237,9 @@ class _Pieces:
         elif self.table == "steps":
             for sensor in self.sensors:
                 yield from self._along("time", f"sensor = {sensor} AND ")
-            # a damaged number of a sensor or a time ends a search for it, but not a walk through all rows, from either end
+            # A damaged number of a sensor or a time ends a search for it, but not a walk through all rows, from either end; nor does a row whose end
+            # is damaged, where SQLite need not read that far: such a one is taken for imported, so that nothing takes it back.
+            self.columns = "sensor, time, value, 1"
             for order in ("", " DESC"):
                 yield from self._one_by_one(f"ORDER BY sensor{order}, time{order}")
         else:

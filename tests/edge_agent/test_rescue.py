@@ -203,6 +203,18 @@ def test_a_damaged_key_does_not_hide_the_rows_behind_it(path, high):
     history.close()
 
 
+def test_a_row_whose_end_is_damaged_keeps_its_value(path):
+    content = bytearray(path.read_bytes())
+    at = content.index((T + 20 * STEP).to_bytes(4, "big"), 2 * PAGE)  # of the first sensor
+    assert content[at - 5 : at] == b"\x05\x09\x04\x01\x08"  # SQLite's types of sensor, time, value and the flag behind them
+    content[at - 1] = 6  # eight bytes more than there are
+    path.write_bytes(content)
+    history = History(path)
+    assert "of steps something is lost" in history.rescue(T)
+    assert np.array_equal(everything(history)[0], EXPECTED)
+    history.close()
+
+
 @pytest.mark.parametrize("text", ["{", "[1, 2"])
 def test_state_that_is_no_json_is_damage(path, text):
     with History(path) as history:
