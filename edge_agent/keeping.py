@@ -40,7 +40,7 @@ TIDY_EVERY_S: Final = 3600.0
 TIDY_PACE_S: Final = 0.5
 """Between two pieces of tidying."""
 EXAMINE_FIRST_S: Final = 60.0
-EXAMINE_EVERY_S: Final = 7 * 86_400.0
+EXAMINE_EVERY_S: Final = 86_400.0
 
 
 class Keeper:
