@@ -39,8 +39,10 @@ NOTICED_S = 25.0
 REPORT_EVERY_S = 1.0
 REST_S = 2.0
 """At the end, with nothing more to come."""
-SAVED_S = 3.0
-"""Mosquitto saves what it keeps once a second: what it acknowledged later than this before its death may be lost, and was not kept."""
+SAVING_S = 0.5
+"""Mosquitto saves what it keeps about once a second. What it acknowledged after it began to write the file that it leaves behind was not kept."""
+FORGOTTEN_S = 3.0
+"""Before a death after which even that file is gone: what was acknowledged then may not have been handed out yet."""
 CONFIGURATION = ("persistence true", "autosave_interval 1", "autosave_on_changes false", "max_queued_messages 0")
 
 
@@ -98,7 +100,7 @@ class _Line:
     def __init__(self, broker: Mosquitto, proxy: Proxy, sensors: Sensors, *, memory: Path) -> None:
         self.broker, self.proxy, self.sensors, self.memory = broker, proxy, sensors, memory
         self.diary = _Diary()
-        self._report_at = 0.0
+        self._report_at, self._broker_began = 0.0, time.monotonic()
 
     def rest(self, seconds: float) -> None:
         """Let time pass."""
@@ -124,17 +126,28 @@ class _Line:
 
     def _die(self, away_s: float, *, is_forgetful: bool) -> None:
         before = self._retained() if is_forgetful else set()
-        died = time.monotonic()
         self.broker.kill()
-        if is_forgetful:
-            self.memory.unlink(missing_ok=True)
+        kept_until = self._forget() if is_forgetful else self._saved()
         self.rest(away_s)
+        gone_until = self._broker_began = time.monotonic()
         self.broker.start()
         self._await_agent("restarted without its memory" if is_forgetful else "killed")
         if is_forgetful:
             self.diary.retained["restored"] += len(before & (after := self._retained()))
             self.diary.retained["missing"] += len(before - after)
-        self.diary.not_kept.append((died - SAVED_S, time.monotonic() if is_forgetful else died))
+            gone_until = time.monotonic()
+        self.diary.not_kept.append((kept_until, gone_until))
+
+    def _forget(self) -> float:
+        """Take the dead broker's memory away; returns until when it had handed out what it acknowledged."""
+        self.memory.unlink(missing_ok=True)
+        return time.monotonic() - FORGOTTEN_S
+
+    def _saved(self) -> float:
+        """Until when the dead broker had saved what it acknowledged: a short life, after one whose memory was taken away, may have saved nothing."""
+        if not self.memory.exists():
+            return self._broker_began
+        return time.monotonic() - (time.time() - self.memory.stat().st_mtime) - SAVING_S
 
     def _await_agent(self, kind: str) -> None:
         """Ask for a forecast until one comes."""
