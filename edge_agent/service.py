@@ -19,7 +19,7 @@ from edge_agent.contract.localtime import iso_utc
 from edge_agent.contract.schema import Feature, HouseSpec
 from edge_agent.contract.series import Series
 from edge_agent.diary import Diary
-from edge_agent.drift import drift
+from edge_agent.drift import drift, moved_sensors
 from edge_agent.forecaster import WAITING, Forecaster
 from edge_agent.health import Health
 from edge_agent.hearing import Hearing
@@ -406,7 +406,16 @@ class Service:
     def _tell_scores(self) -> None:
         for target, scores in self.scoreboard.scores.items():
             self.publisher.score(score_payload(self.house, target, scores, price=self.settings.price, currency=self.settings.currency))
-        self.health.notices["drift"] = [text for target, scores in self.scoreboard.scores.items() for text in drift(target, scores)]
+        self._tell_drift()
+
+    def _tell_drift(self) -> None:
+        read = {place.target: place.live.sensors[1:] for place in self.lineup.places}
+        sensors = {name: self.house.sensor(name) for names in read.values() for name in names}
+        moved = self.keeper.read(lambda history: moved_sensors(history, sensors.values(), step_s=self.house.step_s), {})
+        told = [f"{name}: {text}" for name, text in moved.items()]
+        for target, scores in self.scoreboard.scores.items():
+            told += drift(target, scores, moved.keys() & read[target])
+        self.health.notices["drift"] = told
 
     # out
 
