@@ -13,10 +13,12 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks.accuracy import report
+from benchmarks.accuracy.bundles import BundleMethod
 from benchmarks.accuracy.cases import DEGRADED, FEW_STEPS, FEWEST, SOME, Case, thinned, with_perfect_weather
 from benchmarks.accuracy.houses import CLIMATE, ENERGY, HOMES, LONDON, ROOT, SCEAUX
 from benchmarks.accuracy.material import Prepared, prepare
 from benchmarks.accuracy.peers import Peer
+from benchmarks.accuracy.published import Published
 from benchmarks.accuracy.rows import FINE_TUNED, ZERO_SHOT, Bundles, Rows, methods_of, read_rows, replaced
 from benchmarks.accuracy.scoring import Row
 from benchmarks.accuracy.store import Method, Result, Store
@@ -124,7 +126,8 @@ def _work(options: argparse.Namespace, prepared: dict[str, Prepared], own: Seque
 def _energy_work(case: Case, own: Sequence[Method], others: Sequence[Peer]) -> list[Work]:
     yardsticks = [Yardstick(label) for label in (CLIMATOLOGY, *NAIVE)]
     peers_here = [peer for peer in others if peer.takes(case)]
-    whole = Work(case, (*_taking(own, case), *yardsticks, *(peer for peer in peers_here if not peer.few)))
+    published = [Published(method) for method in own if method.label in (ZERO_SHOT, FINE_TUNED) and isinstance(method, BundleMethod)]
+    whole = Work(case, (*_taking([*own, *published], case), *yardsticks, *(peer for peer in peers_here if not peer.few)))
     few = Work(thinned(case, max(FEW_STEPS // case.horizon, FEWEST)), tuple(peer for peer in peers_here if peer.few))
     return [whole, few, *(_with_less(change(thinned(case, SOME)), own) for change in DEGRADED.values()), _with_weather(case, own)]
 

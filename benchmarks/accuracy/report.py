@@ -12,6 +12,7 @@ from benchmarks.accuracy.cases import PERFECT_WEATHER
 from benchmarks.accuracy.houses import CLIMATE, ENERGY, HOMES, ROOMS
 from benchmarks.accuracy.material import Prepared
 from benchmarks.accuracy.picture import skills
+from benchmarks.accuracy.published import BEFORE_D, SUFFIX
 from benchmarks.accuracy.rows import FINE_TUNED, ZERO_SHOT
 from benchmarks.accuracy.scoring import Row, Spread
 from benchmarks.accuracy.sections import (
@@ -53,7 +54,8 @@ Written by `make accuracy` on {date}. Machine: {machine}.
 inside it, nothing at or after the origin looked at. MAE is the median's, RMSE the mean's; CRPS is twice the mean pinball loss over the nine deciles;
 *day* is the mean absolute error of the sum over the 24 hours. Skill = 1 - error / error of the
 [rolling climatology](../edge_agent/contract/baseline.py), the day's also over yesterday's total. *p10-p90* should hold 0.80. Rows with seeds show
-the mean over {seeds} and half their range (±). Point forecasts have the quantiles of their own past errors at each lead time.
+the mean over {seeds} and half their range (±). *As published*: with the band as an agent publishes it, corrected every day by how often it held, from
+{before} days before the test span on (the model is untouched by that). Point forecasts have the quantiles of their own past errors at each lead time.
 
 **How untouched the test spans are.** Nothing is fitted, stopped, calibrated or gated on them. But while the recipe of the base model was worked out,
 their scores were printed beside those of the homes kept aside and were looked at ([the log](../trainer/LOG.md) says where). A home of one's own is
@@ -71,7 +73,9 @@ def write(out: Path, prepared: dict[str, Prepared], rows: Sequence[Row], *, abse
     sections += [less_section(tables), run_section(tables), data_section(prepared)]
     claims = [*energy_claims(tables), *room_claims(tables), *silence_claims(tables)]
     n_seeds = max((row.method.seed or 0 for row in rows), default=0) + 1
-    text = HEAD.format(date=datetime.now(UTC).date(), machine=machine_text(), seeds=f"{n_seeds} seeds" if n_seeds > 1 else "the seeds")
+    text = HEAD.format(
+        date=datetime.now(UTC).date(), machine=machine_text(), before=BEFORE_D, seeds=f"{n_seeds} seeds" if n_seeds > 1 else "the seeds"
+    )
     if absent:
         text += f"**Not run yet**, so not in the tables: {'; '.join(absent)}.\n\n"
     if claims:
@@ -92,6 +96,9 @@ def energy_claims(tables: Tables) -> list[Claim]:
             name = f"{HOMES[home].title}, {label.removeprefix('Hearthcast, ')}"
             out += [_at_least(f"{name}: CRPS skill", row["crps_skill"], crps), _at_least(f"{name}: day skill", row["total_skill"], total)]
             out.append(_coverage(name, row["coverage"]))
+        published = tables.row(home, label + SUFFIX)
+        if published is not None:
+            out.append(_coverage(f"{name}{SUFFIX}", published["coverage"]))
     return out
 
 
