@@ -96,7 +96,7 @@ def run(folder: Path, *, messages: int, rounds: int, progress: Progress) -> list
 def _rows(qos: int, used: list[Speed], counted: list[Speed]) -> list[Row]:
     agent, loop = (max(speeds, key=lambda speed: speed.per_cpu_s) for speeds in (used, counted))
     slowest = min(speed.per_s for speed in used)
-    measured = f"{agent.per_cpu_s:,.0f} a second of its core; {slowest:,.0f} to {max(s.per_s for s in used):,.0f} by the clock beside other work"
+    measured = f"{agent.per_cpu_s:,.0f} a second of its core; {slowest:,.0f} to {max(s.per_s for s in used):,.0f} by the clock"
     ratio = f"{agent.per_cpu_s / loop.per_cpu_s:.2f}: the loop takes {loop.per_cpu_s:,.0f} a second of its core, {loop.per_s:,.0f} by the clock"
     return [
         Row(f"messages at QoS {qos}, every reading stored", f">= {WANTED:,} a second on one core", measured, agent.per_cpu_s >= WANTED),
