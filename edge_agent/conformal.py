@@ -70,7 +70,7 @@ class Offsets:
         """
         levels, push = np.asarray(self.levels), self._push(self.apply(quantiles), actual)
         widening = (push.mean(axis=0)[-1] - push.mean(axis=0)[0]) / 2
-        share = (2 * levels - levels[0] - levels[-1]) / (levels[-1] - levels[0])  # -1 for the lowest level, 1 for the highest
+        share = ((2 * levels - levels[0] - levels[-1]) / (levels[-1] - levels[0])) ** 3  # -1 for the lowest level, 1 for the highest, little between
         values = np.clip(self.values + SLOW * push + FAST * widening * share, -MOST, MOST)
         return replace(self, values=np.maximum.accumulate(levels + values, axis=-1) - levels)
 
