@@ -19,8 +19,8 @@ LEAST_OF_WEEK, LEAST_OF_MONTH = 5, 14
 MOST_SPREADS: Final = 3.0
 """By how many standard deviations of single days a week's mean may differ from the weeks before."""
 MOST_SENSOR_SPREADS: Final = 5.0
-"""The same for a sensor, whose week must also lie beyond every single day before: rooms warm up in spring. (In the reference house's 25 sensors and 108 days
-this names one of them on one day; three standard deviations would on 73.)"""
+"""The same for a sensor, whose week must also lie beyond every single day before: rooms warm up in spring. (In the reference house's 25 sensors and
+108 days this names one of them on one day; three standard deviations would on 77.)"""
 LEAST_SPREAD: Final = 0.002
 """Of a sensor's valid range, taken for the spread of one that hardly moves."""
 NOTABLE: Final = 0.25

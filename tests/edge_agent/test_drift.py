@@ -94,7 +94,10 @@ def moved(tmp_path, *, days, week):
 @pytest.mark.parametrize(
     ("week", "text"),
     [
-        (24.0, "24 degC in the mean of 7 days, 20.48 (20 to 21) in the weeks before: was it moved, set anew, or is something beside it?"),  # 7 spreads
+        (
+            24.0,
+            "24 degC in the mean of 7 days, 20.48 (20 to 21) in the weeks before: was it moved, set anew, or is something beside it?",
+        ),  # 7 spreads
         (22.5, None),  # 4 spreads
         (20.9, None),
     ],
