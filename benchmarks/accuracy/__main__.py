@@ -126,10 +126,16 @@ def _work(options: argparse.Namespace, prepared: dict[str, Prepared], own: Seque
 def _energy_work(case: Case, own: Sequence[Method], others: Sequence[Peer]) -> list[Work]:
     yardsticks = [Yardstick(label) for label in (CLIMATOLOGY, *NAIVE)]
     peers_here = [peer for peer in others if peer.takes(case)]
-    published = [Published(method) for method in own if method.label in (ZERO_SHOT, FINE_TUNED) and isinstance(method, BundleMethod)]
-    whole = Work(case, (*_taking([*own, *published], case), *yardsticks, *(peer for peer in peers_here if not peer.few)))
+    ours = [each for method in own for each in _with_published(method)]
+    whole = Work(case, (*_taking(ours, case), *yardsticks, *(peer for peer in peers_here if not peer.few)))
     few = Work(thinned(case, max(FEW_STEPS // case.horizon, FEWEST)), tuple(peer for peer in peers_here if peer.few))
     return [whole, few, *(_with_less(change(thinned(case, SOME)), own) for change in DEGRADED.values()), _with_weather(case, own)]
+
+
+def _with_published(method: Method) -> list[Method]:
+    """A method, and behind it the row of what an agent makes of its bands."""
+    is_ours = isinstance(method, BundleMethod) and method.label in (ZERO_SHOT, FINE_TUNED)
+    return [method, Published(method)] if is_ours else [method]
 
 
 def _room_work(case: Case, own: Sequence[Method]) -> list[Work]:
