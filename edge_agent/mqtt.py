@@ -139,6 +139,8 @@ class BrokerLink:
         self._unacknowledged: dict[int, tuple[str, bytes]] = {}
         """Messages taken and not acknowledged yet, by id: the broker sends them again after a reconnect."""
         self._arrived_at = self._acknowledged_at = 0.0
+        self._has_echo = False
+        """The broker has sent back a status written on this connection: what it had kept stood in line before it."""
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._closed = threading.Event()
@@ -220,14 +222,15 @@ class BrokerLink:
 
     @property
     def is_drained(self) -> bool:
-        """Whether there is a connection and nothing more comes of what the broker had kept: neither waits here nor has come just now.
+        """Whether there is a connection and nothing more comes of what the broker had kept: neither waits here nor in line before our own status.
 
-        A broker that waits for acknowledgements, because the disk is slow, is not quiet.
+        Without MQTT 5 nobody knows whose status it is: then a while in which nothing comes is enough. A broker that waits for acknowledgements,
+        because the disk is slow, is not quiet.
         """
         connected_at = self._connected_at
         if connected_at is None or self._handed_out or not self._queue.empty():
             return False
-        return time.monotonic() - max(connected_at, self._arrived_at, self._acknowledged_at) >= QUIET_S
+        return self._has_echo or time.monotonic() - max(connected_at, self._arrived_at, self._acknowledged_at) >= QUIET_S
 
     @property
     def is_mqtt5(self) -> bool:
@@ -376,7 +379,7 @@ class BrokerLink:
         self._open(self._client)
 
     def _welcome(self) -> None:
-        self._connected_at = time.monotonic()
+        self._connected_at, self._has_echo = time.monotonic(), False
         self._is_version_proven = True
         self.outage.over()
         with self._lock:
@@ -456,6 +459,7 @@ class BrokerLink:
         """Own status as the broker has it: by another agent's mark a rival is known, and what it or an older connection left behind is put right."""
         client.ack(message.mid, message.qos)
         marks = dict(getattr(message.properties, "UserProperty", ()))
+        self._has_echo |= marks.get(RUN) == self.rivals.mark and not message.retain
         self.rivals.heard(marks.get(RUN), bytes(message.payload), time.monotonic())
         self._tell_rivals()
         if message.payload != b"online" and not message.retain and self.connected.is_set() and not self._stopping.is_set():

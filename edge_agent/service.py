@@ -411,7 +411,7 @@ class Service:
     def _tell_drift(self) -> None:
         read = {place.target: place.live.sensors[1:] for place in self.lineup.places}
         sensors = {name: self.house.sensor(name) for names in read.values() for name in names}
-        moved = self.keeper.read(lambda history: moved_sensors(history, sensors.values(), step_s=self.house.step_s), {})
+        moved: dict[str, str] = self.keeper.read(lambda history: moved_sensors(history, sensors.values(), step_s=self.house.step_s), {})
         told = [f"{name}: {text}" for name, text in moved.items()]
         for target, scores in self.scoreboard.scores.items():
             told += drift(target, scores, moved.keys() & read[target])

@@ -11,10 +11,10 @@ from edge_agent.mqtt import Message
 
 MOST_HELD: Final = 20_000
 """Messages kept while there is no time yet."""
-BROKER_S: Final = 10.0
-"""How long overdue steps wait for a broker after the start."""
+BROKER_S: Final = 60.0
+"""How long overdue steps wait for a broker after the start: after a power cut it may begin later, and nobody hears a forecast without it."""
 DRAIN_S: Final = 30.0
-"""How long they wait for all that it had kept, where it never falls quiet."""
+"""How long they wait, once it is there, for all that it had kept, where it never falls quiet."""
 
 
 class Source(Protocol):
@@ -32,7 +32,7 @@ class Timing:
     def __init__(self, clock: Clock, source: Source) -> None:
         self.clock, self.source = clock, source
         self._held: deque[Message] = deque(maxlen=MOST_HELD)
-        self._began = clock.boot()
+        self._began = self._away_until = clock.boot()
         self._may_close = False
 
     def admit(self, message: Message | None) -> list[Message]:
@@ -53,6 +53,9 @@ class Timing:
     def may_close(self, *, is_overdue: bool) -> bool:
         """Whether steps may be closed. `is_overdue`: they were over before the agent began, so that the broker may know more of them."""
         if not self._may_close:
-            waited_s = self.clock.boot() - self._began
-            self._may_close = not is_overdue or self.source.is_drained or waited_s > (DRAIN_S if self.source.connected.is_set() else BROKER_S)
+            now, is_there = self.clock.boot(), self.source.connected.is_set()
+            if not is_there:
+                self._away_until = now
+            is_patient = now - self._away_until <= DRAIN_S if is_there else now - self._began <= BROKER_S
+            self._may_close = not (is_overdue and is_patient) or self.source.is_drained
         return self._may_close

@@ -8,7 +8,7 @@ from benchmarks.soak.clocked import MadeUpClock
 from benchmarks.soak.home import Sensors
 
 RATE = 5.0
-"""The clock's seconds in one of ours. More of them would be too few of ours for what the agent gives 10 and 30 s: the broker, after its start."""
+"""The clock's seconds in one of ours. More of them would be too few of ours for what the agent gives 30 and 60 s: the broker, after its start."""
 GRACE_S = 5.0
 """The agent closes a step this long after its end."""
 AROUND_S = (7.0, 9.0)

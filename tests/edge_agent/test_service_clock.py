@@ -266,10 +266,34 @@ def test_steps_do_not_wait_for_ever_for_a_broker(tmp_path):
     home.true += 3600
     home.start()
     home.service.link.is_drained = False
+    home.service.link.connected.clear()
     home.service.turn()
+    home.run(1, heard=False)
     assert home.service.link.origins() == []
     home.run(1, heard=False)
     assert len(home.service.link.origins()) >= 1
+
+
+def test_a_broker_that_comes_late_is_given_time_to_hand_out_what_it_kept(tmp_path):
+    home = Home(tmp_path)
+    home.start()
+    home.run(30)
+    home.stop()
+    home.true += 3600
+    home.start()
+    link = home.service.link
+    link.is_drained = False
+    link.connected.clear()
+    for _ in range(5):
+        home.true += 10.0
+        home.service.turn()
+    link.connected.set()  # 50 s after the start
+    home.true += 20.0
+    home.service.turn()
+    assert link.origins() == []
+    home.true += 20.0
+    home.service.turn()
+    assert len(link.origins()) >= 1
 
 
 @pytest.mark.parametrize("damage", ['{"open_from": "x"}', "[1]", '{"step_s": 600, "open_from": 1, "meters": 3, "repairs": []}', None])
