@@ -46,7 +46,7 @@ def _bar(axes: mpl.axes.Axes, position: int, row: Scored) -> None:
     axes.barh(position, shown, color=COLOURS[row.kind], height=0.65, xerr=reach, error_kw={"elinewidth": 1.2, "ecolor": "#222222"})
     text, aside = f"{100 * round(skill.mean, 3) + 0:+.1f} %", {"va": "center", "fontsize": 7.5}
     if shown < LOWEST / 2:
-        axes.text(shown + 0.01, position, text, ha="left", color="#ffffff", **aside)
+        axes.text((max(shown, skill.high) if reach else shown) + 0.01, position, text, ha="left", color="#ffffff", **aside)
     else:
         beyond = max(skill.high, shown) + 0.008 if shown >= 0 else min(skill.low, shown) - 0.008
         axes.text(beyond, position, text, ha="left" if shown >= 0 else "right", color="#333333", **aside)
