@@ -119,12 +119,7 @@ def _of_model(expected: Predictions, stored: Sequence[IssuedForecast]) -> Floats
 def _of_payload(published: dict[int, dict[str, Any]], stored: Sequence[IssuedForecast]) -> Floats:
     """Largest difference of what each origin's message says to what was stored of it, `(n_origins,)`."""
     said = [[[step[key] for key in KEYS] for step in published[forecast.origin]["forecast"]] for forecast in stored]
-    return _relative(np.array(said), np.stack([_kept(forecast) for forecast in stored]))
-
-
-def _kept(forecast: IssuedForecast) -> npt.NDArray[np.float32]:
-    assert forecast.published is not None
-    return forecast.published
+    return _relative(np.array(said), np.array([forecast.published for forecast in stored]))
 
 
 def _relative(found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Floats:

@@ -4,11 +4,11 @@ from datetime import date, timedelta
 
 import pytest
 
-from edge_agent.contract.schema import parse_house
 from edge_agent.drift import drift, moved_sensors
 from edge_agent.history import History
 from edge_agent.scores import DayScore
 from edge_agent.steps import ClosedStep
+from tests.edge_agent.test_table import HOUSE, START
 
 FIRST = date(2026, 6, 1)
 
@@ -62,46 +62,23 @@ def test_few_days_tell_nothing():
     assert drift("energy", days(month=13), []) == []
 
 
-HOUSE = parse_house(
-    """
-site = "home"
-time_zone = "Europe/Berlin"
-step = 3600
-targets = [{name = "energy", sensor = "meter"}]
-sensors = [
-  {name = "meter", role = "energy", column = "meter", unit = "kWh"},
-  {name = "room", role = "indoor_temperature", column = "room"},
-]
-""",
-    source="house.toml",
-)
-
-
 def moved(tmp_path, *, days, week):
     """Of a meter and a room of 20 and 21 degrees in turn, and `week` in the last seven days, where the meter draws nothing."""
-    start = 1_780_264_800
     with History(tmp_path / "history.db") as history:
         history.bind(HOUSE)
         steps = []
         for hour in range(days * 24):
             day = hour // 24
             is_last = day >= days - 7
-            steps.append(ClosedStep(start + hour * 3600, {"meter": 0.0 if is_last else 100.0, "room": week if is_last else 20.0 + day % 2}, ()))
+            steps.append(ClosedStep(START + hour * 3600, {"meter": 0.0 if is_last else 100.0, "room": week if is_last else 20.0 + day % 2}, ()))
         history.close_steps(steps, {})
         return moved_sensors(history, HOUSE.sensors, step_s=3600)
 
 
-@pytest.mark.parametrize(
-    ("week", "text"),
-    [
-        (
-            24.0,
-            "24 degC in the mean of 7 days, 20.48 (20 to 21) in the weeks before: was it moved, set anew, or is something beside it?",
-        ),  # 7 spreads
-        (22.5, None),  # 4 spreads
-        (20.9, None),
-    ],
-)
+MOVED = "24 degC in the mean of 7 days, 20.48 (20 to 21) in the weeks before: was it moved, set anew, or is something beside it?"
+
+
+@pytest.mark.parametrize(("week", "text"), [(24.0, MOVED), (22.5, None), (20.9, None)])  # by 7 spreads, by 4, within the days before
 def test_a_sensor_that_left_its_usual_range_is_told(tmp_path, week, text):
     assert moved(tmp_path, days=30, week=week) == ({} if text is None else {"room": text})
 

@@ -258,7 +258,8 @@ def test_what_a_life_without_a_closed_step_has_heard_counts_in_the_next(tmp_path
     assert values[1] == pytest.approx([60.0, 0.25], abs=0.02)
 
 
-def test_steps_do_not_wait_for_ever_for_a_broker(tmp_path):
+def back_after_an_hour_without_a_broker(tmp_path):
+    """A home whose agent has just begun again, with steps that are overdue."""
     home = Home(tmp_path)
     home.start()
     home.run(30)
@@ -267,6 +268,11 @@ def test_steps_do_not_wait_for_ever_for_a_broker(tmp_path):
     home.start()
     home.service.link.is_drained = False
     home.service.link.connected.clear()
+    return home
+
+
+def test_steps_do_not_wait_for_ever_for_a_broker(tmp_path):
+    home = back_after_an_hour_without_a_broker(tmp_path)
     home.service.turn()
     home.run(1, heard=False)
     assert home.service.link.origins() == []
@@ -275,15 +281,8 @@ def test_steps_do_not_wait_for_ever_for_a_broker(tmp_path):
 
 
 def test_a_broker_that_comes_late_is_given_time_to_hand_out_what_it_kept(tmp_path):
-    home = Home(tmp_path)
-    home.start()
-    home.run(30)
-    home.stop()
-    home.true += 3600
-    home.start()
+    home = back_after_an_hour_without_a_broker(tmp_path)
     link = home.service.link
-    link.is_drained = False
-    link.connected.clear()
     for _ in range(5):
         home.true += 10.0
         home.service.turn()
