@@ -24,6 +24,8 @@ from trainer.presets import HyperParameters
 from trainer.windows import Span
 
 HEAD_UNITS: Final = (96, 64)
+HEAD_REACH: Final = (5, 5)
+"""Steps of the horizon that each of the head's convolutions reads: a step and two neighbours on either side, and theirs (trials G2 and G5 in LOG)."""
 DAILY_UNITS: Final = (48, 32)
 USUAL_SPREAD: Final = 0.4
 """Mean distance of the anchor's quantiles from its mean in a usual home, in shares of its mean use."""
@@ -307,12 +309,15 @@ def _base_future(plan: FeaturePlan, future: Any, relative_anchor: Any, units: _E
 
 
 def _head(state: Any, features: Any, hyper: HyperParameters, named: Names) -> Any:
-    """One hidden vector per step of the horizon from the LSTM's state and the step's features."""
+    """One hidden vector per step of the horizon from the LSTM's state and the features of the step and its neighbours."""
     policy, (first, second) = _policy(hyper), HEAD_UNITS
     # Dense on [state, features] is Dense(state) + Dense(features): the state's part is computed once, not at each step
     from_state = ops.expand_dims(layers.Dense(first, use_bias=False, dtype=policy, name=named("head_state"))(state), 1)
     hidden = ops.add(layers.Dense(first, dtype=policy, name=named("head_step"))(features), from_state)
     hidden = layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy)(hidden)
+    for number, n_steps in enumerate(HEAD_REACH):
+        around = layers.Conv1D(first, n_steps, padding="same", dtype=policy, name=named(f"head_around_{number}"))(hidden)
+        hidden = ops.add(hidden, layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy)(around))
     hidden = layers.Dense(second, dtype=policy, name=named("head_hidden"))(hidden)
     return layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy)(hidden)
 
