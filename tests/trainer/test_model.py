@@ -248,7 +248,7 @@ def test_a_model_becomes_a_graph_with_one_fused_lstm_that_agrees(small_builder, 
     assert operators(graph)["LSTM"] == 1
     ours = onnxruntime.InferenceSession(graph).run(model.output_names, inputs)
     for graphs, keras_s in zip(ours, model.predict(inputs, verbose=0) if len(ours) > 1 else [model.predict(inputs, verbose=0)], strict=True):
-        np.testing.assert_allclose(graphs, keras_s, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(graphs, keras_s, rtol=1e-4, atol=1e-3 + 1e-6 * np.abs(keras_s).max())  # random weights can make large values
 
 
 def test_an_ensemble_is_the_mean_of_its_members_in_one_graph(small_builder):
