@@ -99,7 +99,7 @@ class Hearing:
         self.health.notices["zigbee2mqtt"] = [*bridge.problems(), *silence]
         self.health.notices["rights"] = self.link.problems()
         self.watch.muted = bridge.base if is_offline or silence else None
-        self._log([*self.health.notices["zigbee2mqtt"], *self.watch.problems(now)])
+        self._log([*self.health.notices["zigbee2mqtt"], *self.health.notices.get("drift", []), *self.watch.problems(now)])
 
     def _log(self, problems: list[str]) -> None:
         """Tell the log of what is new; the same with other figures is not."""
