@@ -16,6 +16,7 @@ from edge_agent.contract.localtime import DAY_S
 from edge_agent.contract.schema import HouseSpec, read_house
 from edge_agent.contract.series import Series
 from edge_agent.forecaster import base_forecaster
+from edge_agent.plausibility import bounds
 from trainer.datasets import read_table
 from trainer.scores import pinball_losses
 
@@ -53,16 +54,17 @@ def judged(house: HouseSpec, series: Series, target: str, *, days: int, before: 
     values = seen.select([house.target(target).sensor]).values[:, 0]
     horizon = stored.shape[1]
     actual = np.stack([values[row : row + horizon] for row in (origins - seen.start) // seen.step_s])
-    published = followed(stored, actual, (origins - origins[0]) // DAY_S, forecaster.plan.quantile_levels)
+    possible = bounds(house.sensor(forecaster.target_sensor), house.step_s)
+    published = followed(stored, actual, (origins - origins[0]) // DAY_S, forecaster.plan.quantile_levels, possible)
     last = origins > series.end - (days + 1) * DAY_S
     known = np.isfinite(actual[last])
     losses = [pinball_losses(q[last][known], actual[last][known], forecaster.plan.quantile_levels).mean() for q in (stored, published)]
     return [f"{coverage(stored[last], actual[last]):.3f}", f"{coverage(published[last], actual[last]):.3f}", f"{losses[1] / losses[0]:.4f}"]
 
 
-def followed(stored: Floats, actual: Floats, day: Ints, levels: tuple[float, ...]) -> Floats:
-    """The quantiles as an agent would have published them: a day's forecasts teach when the day after it is over."""
-    offsets, published = Offsets.none(levels, least=0.0), stored.copy()
+def followed(stored: Floats, actual: Floats, day: Ints, levels: tuple[float, ...], possible: tuple[float, float]) -> Floats:
+    """The quantiles as an agent would have published them, within what is `possible`: a day's forecasts teach when the day after it is over."""
+    offsets, published = Offsets.none(levels, least=possible[0], most=possible[1]), stored.copy()
     for today in np.unique(day):
         taught = day == today - 2
         if taught.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ REPORT_EVERY_S: Final = 3600.0
 LONGEST_REPORT_EVERY_S: Final = 86_400.0
 MOST_NAMED: Final = 10
 MOST_EVENTS: Final = 10
+LOGGED: Final = ("zigbee2mqtt", "drift")
+"""Whose notices go to the log as they come and go; the others log their own, with what led to them."""
 
 
 class Health:
@@ -51,6 +54,8 @@ class Health:
         """What happened once, newest last."""
         self._failing: dict[str, str] = {}
         self._waiting: dict[str, str] = {}
+        self._told: dict[str, str] = {}
+        """Problems that the log knows of, by their words without figures."""
         self.watch = Watch(house)
         self._unreported: Counter[str] = Counter()
         self._report_at = float("-inf")
@@ -118,6 +123,18 @@ class Health:
             named += f", and {more} kinds more"
         log.warning("not usable: %s", named, extra={"fields": {"values": self._unreported.total()}})
         self._unreported.clear()
+
+    def tell_problems(self, now: float) -> None:
+        """Tell the log what is new and what is over, at unix s `now`; the same with other figures is not new."""
+        standing = [*(text for who in LOGGED for text in self.notices.get(who, ())), *self.watch.problems(now)]
+        problems = {re.sub(r"\d+", "#", text): text for text in standing}
+        for kind, text in problems.items():
+            if kind not in self._told:
+                log.warning("%s", text)
+        for kind, text in self._told.items():
+            if kind not in problems:
+                log.info("no longer so: %s", text)
+        self._told = problems
 
     def problems(self, now: float) -> list[str]:
         """What the owner should look at, in words, at unix s `now`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import re
 from typing import Final
 
 from edge_agent.bridge import Bridge
@@ -17,8 +15,6 @@ from edge_agent.reading import Reading
 from edge_agent.refusals import below
 from edge_agent.repairs import EVENTS
 from edge_agent.zigbee import Decoder
-
-log = logging.getLogger(__name__)
 
 HABITS: Final = "habits"
 """Key of what was learnt of the sensors, in the history."""
@@ -40,8 +36,6 @@ class Hearing:
         self.user = settings.broker.username
         self._is_connected = self._was_offline = False
         self._connected_at = 0.0
-        self._told: dict[str, str] = {}
-        """Problems that the log knows of, by their words without figures."""
         self._save_at: float | None = None
 
     def restore(self) -> None:
@@ -99,18 +93,6 @@ class Hearing:
         self.health.notices["zigbee2mqtt"] = [*bridge.problems(), *silence]
         self.health.notices["rights"] = self.link.problems()
         self.watch.muted = bridge.base if is_offline or silence else None
-        self._log([*self.health.notices["zigbee2mqtt"], *self.health.notices.get("drift", []), *self.watch.problems(now)])
-
-    def _log(self, problems: list[str]) -> None:
-        """Tell the log of what is new; the same with other figures is not."""
-        now = {re.sub(r"\d+", "#", text): text for text in problems}
-        for kind, text in now.items():
-            if kind not in self._told:
-                log.warning("%s", text)
-        for kind, text in self._told.items():
-            if kind not in now:
-                log.info("no longer so: %s", text)
-        self._told = now
 
     def _silence(self, now: float) -> list[str]:
         """A broker that keeps silent about topics that the agent may not read: what else would be heard by now."""

@@ -482,6 +482,7 @@ class Service:
 
     def _publish_health(self, now: float) -> None:
         self.hearing.tell(now)
+        self.health.tell_problems(now)
         payload = self.health.payload(now, last_step=self.recent.end, link=self.link.state())
         self.publisher.health(payload)
         problems = "; ".join(payload["problems"][:1])

@@ -46,6 +46,20 @@ def test_notices_last_until_they_are_taken_back(health):
     assert health.problems(1_000_000.0) == []
 
 
+def test_drift_is_logged_once_whatever_its_figures_and_again_when_it_ends(health, caplog):
+    with caplog.at_level(logging.INFO):
+        for found in (["room: 31.2 last week"], ["room: 31.4 last week"], []):
+            health.notices["drift"] = found
+            health.tell_problems(1_000_000.0)
+    assert [record.getMessage() for record in caplog.records] == ["room: 31.2 last week", "no longer so: room: 31.4 last week"]
+
+
+def test_what_others_log_is_not_logged_again(health, caplog):
+    health.notices["clock"] = ["the clock jumped"]
+    health.tell_problems(1_000_000.0)
+    assert not caplog.records
+
+
 def test_events_are_kept_and_logged(health, caplog):
     for i in range(12):
         health.happened(f"event {i}")

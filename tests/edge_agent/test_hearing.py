@@ -43,6 +43,7 @@ class Agent:
 
     def problems(self, after_s):
         self.hearing.tell(self.start + after_s)
+        self.health.tell_problems(self.start + after_s)
         return self.health.problems(self.start + after_s)
 
 
@@ -113,13 +114,3 @@ def test_a_silent_sensor_is_logged_once_and_again_when_it_speaks(agent_under, ca
         agent.problems(2001)
     said = [record.getMessage() for record in caplog.records]
     assert [text.split(" has sent")[0] for text in said] == ["room (zigbee2mqtt/room)", "no longer so: room (zigbee2mqtt/room)"]
-
-
-@pytest.mark.broker
-def test_drift_is_logged_once_whatever_its_figures_and_again_when_it_ends(agent_under, caplog):
-    agent = agent_under("topic read zigbee2mqtt/#")
-    with caplog.at_level(logging.INFO):
-        for found in (["room: 31.2 last week"], ["room: 31.4 last week"], []):
-            agent.health.notices["drift"] = found
-            assert agent.problems(60) == found
-    assert [record.getMessage() for record in caplog.records] == ["room: 31.2 last week", "no longer so: room: 31.4 last week"]
