@@ -9,13 +9,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.contract.localtime import DAY_S, local_seconds
+from edge_agent.contract.localtime import DAY_S, HOUR_S, local_seconds
 from trainer.scores import Predictions, concatenated, losses, rows_of
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-HOUR_S: Final = 3600
 EXAMPLES: Final = {"good": 0.1, "typical": 0.5, "bad": 0.9}
 """Days at these shares of the days' CRPS."""
 

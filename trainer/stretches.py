@@ -10,13 +10,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.contract.localtime import DAY_S
+from edge_agent.contract.localtime import DAY_S, HOUR_S
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-HOUR_S: Final = 3600
 MIN_DEAD_S: Final = 12 * HOUR_S
 MIN_DEAD_STATE_S: Final = 24 * HOUR_S
 UNUSUAL: Final = 4.0

@@ -12,6 +12,7 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+HOUR_S = 3600
 DAY_S = 86_400
 TABLE_DAYS = 512
 """Clock changes are looked up in spans of this many days, so that a window that moves on keeps meeting spans known already."""

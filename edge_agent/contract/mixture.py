@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.contract.localtime import DAY_S
+from edge_agent.contract.localtime import DAY_S, HOUR_S
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -24,7 +24,6 @@ PAST_DAYS: Final = 28
 DECAY_DAYS: Final = 14.0
 CHANGE_DAYS: Final = 3
 LEVEL_DAYS: Final = 7
-HOUR_S: Final = 3600
 NEAR_H: Final = 2
 """A band is made of the errors of its hour ahead and of these many on either side: 28 errors alone are few."""
 LEAST_ERROR: Final = 1e-3
