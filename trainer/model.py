@@ -26,6 +26,8 @@ from trainer.windows import Span
 HEAD_UNITS: Final = (96, 64)
 HEAD_REACH: Final = (5, 5)
 """Steps of the horizon that each of the head's convolutions reads: a step and two neighbours on either side, and theirs (trials G2 and G5 in LOG)."""
+MOST_BLOCKS: Final = 48
+"""Into how many blocks the horizon is cut for them, a day into half hours; fewer steps are taken as they are."""
 DAILY_UNITS: Final = (48, 32)
 USUAL_SPREAD: Final = 0.4
 """Mean distance of the anchor's quantiles from its mean in a usual home, in shares of its mean use."""
@@ -54,7 +56,7 @@ class Network:
     model: keras.Model
     """What is saved and exported: physical units out."""
     core: keras.Model
-    """What is trained: `(n, horizon, n_levels + 1)`, quantiles then mean, in relative units."""
+    """What is trained: `(n, horizon, n_levels + 1)`, quantiles then mean, in relative units. In `base` neighbours are always steps."""
     relative: Relative
     """Outcomes in the units that `core` is trained in."""
     loss: Callable[[Any, Any], Any]
@@ -153,9 +155,9 @@ def build_base(plan: FeaturePlan, hyper: HyperParameters) -> Network:
     weather = [keras.Input((None, len(plan.weather)), name="weather")] if plan.weather else []
     inputs = {tensor.name: tensor for tensor in (context, future, *daily, *weather, anchor, scale)}
     units = _EnergyUnits(scale)
-    members = [_correction(plan, inputs, units, hyper, number) for number in range(hyper.members)]
+    members, served = zip(*[_correction(plan, inputs, units, hyper, number) for number in range(hyper.members)], strict=True)
     loss = forecast_loss(plan.quantile_levels, mean_weight=hyper.mean_weight, total_weight=hyper.total_weight)
-    return assemble(plan, inputs, members, units, loss=loss, weight=steady_homes_weigh_more)
+    return assemble(plan, inputs, members, units, loss=loss, weight=steady_homes_weigh_more, served=served)
 
 
 class Units(Protocol):
@@ -169,17 +171,28 @@ class Units(Protocol):
 
 
 def assemble(
-    plan: FeaturePlan, inputs: dict[str, Any], members: Sequence[Any], units: Units, *, loss: Callable[[Any, Any], Any], weight: Weight | None = None
+    plan: FeaturePlan,
+    inputs: dict[str, Any],
+    members: Sequence[Any],
+    units: Units,
+    *,
+    loss: Callable[[Any, Any], Any],
+    weight: Weight | None = None,
+    served: Sequence[Any] | None = None,
 ) -> Network:
-    """One network of `members`' outcomes, each `(n, steps, n_levels + 1)` in relative units: their mean."""
+    """One network of `members`' outcomes, each `(n, steps, n_levels + 1)` in relative units: their mean. `served`: those saved, where they differ."""
     tensors = list(inputs.values())
-    outcome = members[0] if len(members) == 1 else layers.Average(name="ensemble")(list(members))
+    outcome = _average(served or members)
     quantiles, mean = outcome[:, :, :-1], outcome[:, :, -1:]
     outputs = [_output(units.leave(quantiles), plan, "quantiles"), _output(ops.squeeze(units.leave(mean), -1), plan, "mean")]
-    model, core = keras.Model(tensors, outputs, name="base"), keras.Model(tensors, outcome, name="base_core")
+    model, core = keras.Model(tensors, outputs, name="base"), keras.Model(tensors, _average(members), name="base_core")
     cores = [keras.Model(tensors, member, name=f"base_core_{number}") for number, member in enumerate(members)]
     apart = tuple(Network(model, one, units.relative, loss, weight) for one in cores) if len(cores) > 1 else ()
     return Network(model, core, units.relative, loss, weight, apart)
+
+
+def _average(members: Sequence[Any]) -> Any:
+    return members[0] if len(members) == 1 else layers.Average(name="ensemble")(list(members))
 
 
 def steady_homes_weigh_more(inputs: dict[str, Any]) -> Any:
@@ -193,8 +206,11 @@ def steady_homes_weigh_more(inputs: dict[str, Any]) -> Any:
     return np.asarray(weight, np.float32)
 
 
-def _correction(plan: FeaturePlan, inputs: dict[str, Any], units: _EnergyUnits, hyper: HyperParameters, number: int) -> Any:
-    """One member's quantiles and mean in relative units, `(n, horizon, n_levels + 1)`; its layers' names begin with its number."""
+def _correction(plan: FeaturePlan, inputs: dict[str, Any], units: _EnergyUnits, hyper: HyperParameters, number: int) -> tuple[Any, Any]:
+    """One member's quantiles and mean in relative units, `(n, horizon, n_levels + 1)`, as trained and as served.
+
+    Its layers' names begin with its number.
+    """
     name = Names(number)
     relative_anchor = units.enter(inputs["anchor"])
     state = [_encode(_base_context(plan, inputs["context"], units, hyper), hyper, name)]
@@ -204,8 +220,8 @@ def _correction(plan: FeaturePlan, inputs: dict[str, Any], units: _EnergyUnits, 
     if plan.weather:
         features += _base_weather(plan, inputs["weather"], hyper)
     joined = state[0] if len(state) == 1 else ops.concatenate(state, axis=-1)
-    hidden = _head(_dropped(joined, hyper), ops.concatenate(features, axis=-1), hyper, name)
-    return ops.concatenate(_corrected(relative_anchor, hidden, len(plan.quantile_levels) + 1, name), axis=-1)
+    trained, served = _head(_dropped(joined, hyper), ops.concatenate(features, axis=-1), hyper, name)
+    return _corrected(relative_anchor, trained, served, len(plan.quantile_levels) + 1, name)
 
 
 class Names:
@@ -308,28 +324,51 @@ def _base_future(plan: FeaturePlan, future: Any, relative_anchor: Any, units: _E
     return ops.concatenate([future[:, :, :n_plain], units.compress(lags)], axis=-1)
 
 
-def _head(state: Any, features: Any, hyper: HyperParameters, named: Names) -> Any:
-    """One hidden vector per step of the horizon from the LSTM's state and the features of the step and its neighbours."""
+def _head(state: Any, features: Any, hyper: HyperParameters, named: Names) -> tuple[Any, Any]:
+    """One hidden vector per step of the horizon from the LSTM's state and the features of the step and its neighbours, as trained and as served.
+
+    Served, neighbours are half hours where steps are shorter, which forecasts them better (LOG, 2026-11-26).
+    """
     policy, (first, second) = _policy(hyper), HEAD_UNITS
+    activated = [layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy) for _ in range(2 + len(HEAD_REACH))]
     # Dense on [state, features] is Dense(state) + Dense(features): the state's part is computed once, not at each step
     from_state = ops.expand_dims(layers.Dense(first, use_bias=False, dtype=policy, name=named("head_state"))(state), 1)
-    hidden = ops.add(layers.Dense(first, dtype=policy, name=named("head_step"))(features), from_state)
-    hidden = layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy)(hidden)
-    for number, n_steps in enumerate(HEAD_REACH):
-        around = layers.Conv1D(first, n_steps, padding="same", dtype=policy, name=named(f"head_around_{number}"))(hidden)
-        hidden = ops.add(hidden, layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy)(around))
-    hidden = layers.Dense(second, dtype=policy, name=named("head_hidden"))(hidden)
-    return layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy)(hidden)
+    alone = activated[0](ops.add(layers.Dense(first, dtype=policy, name=named("head_step"))(features), from_state))
+    around = [layers.Conv1D(first, n, padding="same", dtype=policy, name=named(f"head_around_{i}")) for i, n in enumerate(HEAD_REACH)]
+    last = layers.Dense(second, dtype=policy, name=named("head_hidden"))
+
+    def with_neighbours(hidden: Any, exists: Any = 1.0) -> Any:
+        for convolution, activation in zip(around, activated[1:-1], strict=True):
+            hidden = ops.add(hidden, ops.multiply(activation(convolution(hidden)), exists))
+        return hidden
+
+    within = _blocks(alone)
+    n_within = ops.expand_dims(ops.sum(within, axis=1), -1)
+    blocks = ops.divide(ops.matmul(ops.transpose(within, (0, 2, 1)), alone), ops.maximum(n_within, 1.0))
+    exists = ops.minimum(n_within, 1.0)  # the others stay zero, as beyond the end of the horizon
+    served = ops.add(alone, ops.matmul(within, ops.subtract(with_neighbours(blocks, exists), blocks)))
+    trained, served = (activated[-1](last(hidden)) for hidden in (with_neighbours(alone), served))
+    return trained, served
 
 
-def _corrected(anchor: Any, hidden: Any, n_outputs: int, named: Names) -> tuple[Any, Any]:
-    """`anchor * exp(s) + b`, quantiles ascending; s and b start at zero."""
-    factor, shift = (
-        layers.Dense(n_outputs, kernel_initializer="zeros", dtype="float32", name=named(name))(hidden) for name in ("log_factor", "shift")
-    )
-    factor = MAX_LOG_CORRECTION * ops.tanh(factor / MAX_LOG_CORRECTION)
-    corrected = ops.add(ops.multiply(anchor, ops.exp(factor)), shift)
-    return ops.sort(corrected[:, :, :-1], axis=-1), corrected[:, :, -1:]
+def _blocks(steps: Any) -> Any:
+    """Which block each of `steps`, `(n, steps, channels)`, lies in, `(n, steps, MOST_BLOCKS)`: up to that many steps, each in its own."""
+    position = ops.subtract(ops.cumsum(ops.ones_like(steps[:, :, :1], dtype="float32"), axis=1), 1.0)
+    n_steps = ops.add(ops.max(position, axis=1, keepdims=True), 1.0)
+    block = ops.floor(ops.divide(position, ops.maximum(ops.divide(n_steps, MOST_BLOCKS), 1.0)))
+    return ops.cast(ops.equal(block, np.arange(MOST_BLOCKS, dtype=np.float32)), "float32")
+
+
+def _corrected(anchor: Any, trained: Any, served: Any, n_outputs: int, named: Names) -> tuple[Any, Any]:
+    """`anchor * exp(s) + b` for both hidden vectors, quantiles ascending, then the mean; s and b start at zero."""
+    log_factor, shift = (layers.Dense(n_outputs, kernel_initializer="zeros", dtype="float32", name=named(name)) for name in ("log_factor", "shift"))
+
+    def corrected(hidden: Any) -> Any:
+        factor = MAX_LOG_CORRECTION * ops.tanh(log_factor(hidden) / MAX_LOG_CORRECTION)
+        outcome = ops.add(ops.multiply(anchor, ops.exp(factor)), shift(hidden))
+        return ops.concatenate([ops.sort(outcome[:, :, :-1], axis=-1), outcome[:, :, -1:]], axis=-1)
+
+    return corrected(trained), corrected(served)
 
 
 def _encode(values: Any, hyper: HyperParameters, named: Names) -> Any:

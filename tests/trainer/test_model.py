@@ -119,15 +119,38 @@ def test_the_days_before_matter(small_builder):
     assert not np.allclose(model.predict_on_batch(inputs)[0], model.predict_on_batch(quieter)[0], rtol=1e-3)
 
 
-def test_one_base_network_serves_any_step(small_builder):
-    builder = small_builder("base")
-    inputs = inputs_at(builder)
-    steady = {**inputs, **{name: np.repeat(inputs[name][:, :1], 24, axis=1) for name in ("future", "anchor")}}
-    finer = {**steady, **{name: np.repeat(steady[name], 6, axis=1) for name in ("future", "anchor")}}
-    model = stirred(base(builder)).model
-    hourly, fine = (model.predict_on_batch(values)[1] for values in (steady, finer))
-    assert fine.shape == (3, 144)
-    np.testing.assert_allclose(fine[:, 4:-4], np.repeat(hourly[:, 12:13], 136, axis=1), rtol=1e-4)  # away from the ends all steps are alike
+def repeated(inputs, times):
+    """The same day in steps so many times shorter."""
+    return {**inputs, **{name: np.repeat(inputs[name], times, axis=1) for name in ("future", "anchor")}}
+
+
+@pytest.mark.parametrize("times", [2, 3, 6])
+def test_steps_shorter_than_half_an_hour_are_forecast_as_half_hours_are(small_builder, times):
+    half_hours = repeated(inputs_at(small_builder("base")), 2)
+    model = stirred(base(small_builder("base"))).model
+    expected, finer = (model.predict_on_batch(values)[1] for values in (half_hours, repeated(half_hours, times)))
+    np.testing.assert_allclose(finer, np.repeat(expected, times, axis=1), rtol=1e-4)
+
+
+def test_within_a_half_hour_each_step_has_its_own_forecast_and_one_effect_on_the_hours_around(small_builder):
+    inputs = repeated(inputs_at(small_builder("base")), 6)
+    raised = inputs["future"].copy()
+    raised[:, 3 * 24 + 1, -1] += 500
+    model = stirred(base(small_builder("base"))).model
+    before, after = (model.predict_on_batch({**inputs, "future": future})[1] for future in (inputs["future"], raised))
+    differs = np.abs(after - before).max(axis=0) > 1e-3
+    assert differs[3 * 24 : 3 * 25].all()
+    assert (after - before)[0, 3 * 24 + 1] != pytest.approx((after - before)[0, 3 * 24])
+    assert differs.sum() > 3
+    assert not differs[: 3 * 20].any()
+    assert not differs[3 * 29 :].any()
+
+
+def test_steps_of_half_an_hour_or_more_are_served_as_they_are_trained(small_builder):
+    network, hourly = stirred(base(small_builder("base"))), inputs_at(small_builder("base"))
+    for inputs in (hourly, repeated(hourly, 2)):
+        trained = network.core.predict_on_batch(inputs)[:, :, -1] * inputs["scale"]
+        np.testing.assert_allclose(network.model.predict_on_batch(inputs)[1], np.maximum(trained, 0), rtol=1e-4, atol=1e-2)
 
 
 def test_a_house_twice_as_hungry_gets_twice_the_forecast(small_builder):
