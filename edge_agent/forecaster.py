@@ -59,7 +59,7 @@ class Model:
         Raises:
             BundleError: not a loadable graph, or other tensors than the manifest says.
         """
-        self.bundle = bundle
+        self.bundle = replace(bundle, model=b"")  # ONNX Runtime has its own copy, and an agent runs for years
         manifest = bundle.manifest
         self.id = manifest.id
         try:
@@ -75,6 +75,7 @@ class Model:
             self.session = ort.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
         except Exception as err:  # onnxruntime raises a dozen unrelated types
             raise BundleError(f"{bundle.path}: model.onnx cannot be loaded ({err}): export it again") from err
+        self.session._model_bytes = None  # noqa: SLF001  kept for starting anew with other providers, of which there are none
         self._check_tensors(self.session.get_inputs(), manifest.inputs)
         self._check_tensors(self.session.get_outputs(), manifest.outputs)
         self.output_names = [t.name for t in manifest.outputs]

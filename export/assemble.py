@@ -76,23 +76,24 @@ def export_run(path: Path, out: Path, *, sign_key: Path | None, int8: bool = Fal
         check_worth(run.scores, source=str(path))
     converted = convert(load_model(path / MODEL), run.plan, run.outputs)
     manifest = manifest_of(run, converted, name or run.name)
-    model = Model(bundle_in_memory(manifest, _with_properties(converted.graph, manifest), run))
+    graph = _with_properties(converted.graph, manifest)
+    model = Model(bundle_in_memory(manifest, graph, run))
     parities = parity(model, converted.reference, run)
     verdict = None
     if int8:
-        model, verdict = _smaller(model, converted, run)
+        graph, model, verdict = _smaller(graph, model, converted, run)
     golden, keras_model = _golden(model, run), (path / MODEL).read_bytes()
     with tempfile.TemporaryDirectory() as rehearsal:  # a bundle that fails its own check must not replace one that works
         for written in (Path(rehearsal) / out.name, out):
-            write_bundle(written, manifest, model=model.bundle.model, golden=golden, sign_key=sign_key, keras_model=keras_model)
+            write_bundle(written, manifest, model=graph, golden=golden, sign_key=sign_key, keras_model=keras_model)
             _check_written(written, signer)
     return Report(
         bundle=out,
         name=manifest.name,
         version=manifest.version,
         parities=parities,
-        operators=operators(model.bundle.model),
-        model_bytes=len(model.bundle.model),
+        operators=operators(graph),
+        model_bytes=len(graph),
         bundle_bytes=sum(map(len, read_files(out).values())),
         latency_ms=_latency_ms(model, run),
         int8=verdict,
@@ -169,11 +170,12 @@ def bundle_in_memory(manifest: Manifest, model: bytes, run: Run) -> Bundle:
     return Bundle(run.path, manifest, model, Golden(sample.series, sample.target, sample.time_zone, 0, nothing, nothing), None)
 
 
-def _smaller(model: Model, converted: Converted, run: Run) -> tuple[Model, Verdict]:
-    """The int8 model when it is worth it, else the one given."""
-    small = Model(replace(model.bundle, model=int8_graph(converted.graph)))
-    verdict = judge(model, small, run)
-    return (small if verdict.kept else model), verdict
+def _smaller(graph: bytes, model: Model, converted: Converted, run: Run) -> tuple[bytes, Model, Verdict]:
+    """The int8 graph and its model when they are worth it, else those given."""
+    small = int8_graph(converted.graph)
+    small_model = Model(replace(model.bundle, model=small))
+    verdict = judge(model, small_model, run)
+    return (small, small_model, verdict) if verdict.kept else (graph, model, verdict)
 
 
 def _golden(model: Model, run: Run) -> Golden:

@@ -113,7 +113,7 @@ class Bundle:
     path: Path
     manifest: Manifest
     model: bytes
-    """model.onnx."""
+    """model.onnx; empty once it is loaded."""
     golden: Golden
     signer: str | None
     """File of the trusted key that signed it; None when unsigned and allowed."""
