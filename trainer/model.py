@@ -330,16 +330,16 @@ def _head(state: Any, features: Any, hyper: HyperParameters, named: Names) -> tu
     Served, neighbours are half hours where steps are shorter, which forecasts them better (LOG, 2026-11-26).
     """
     policy, (first, second) = _policy(hyper), HEAD_UNITS
-    activated = [layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy) for _ in range(2 + len(HEAD_REACH))]
+    activated = layers.LeakyReLU(negative_slope=hyper.leaky_slope, dtype=policy)
     # Dense on [state, features] is Dense(state) + Dense(features): the state's part is computed once, not at each step
     from_state = ops.expand_dims(layers.Dense(first, use_bias=False, dtype=policy, name=named("head_state"))(state), 1)
-    alone = activated[0](ops.add(layers.Dense(first, dtype=policy, name=named("head_step"))(features), from_state))
+    alone = activated(ops.add(layers.Dense(first, dtype=policy, name=named("head_step"))(features), from_state))
     around = [layers.Conv1D(first, n, padding="same", dtype=policy, name=named(f"head_around_{i}")) for i, n in enumerate(HEAD_REACH)]
     last = layers.Dense(second, dtype=policy, name=named("head_hidden"))
 
     def with_neighbours(hidden: Any, exists: Any = 1.0) -> Any:
-        for convolution, activation in zip(around, activated[1:-1], strict=True):
-            hidden = ops.add(hidden, ops.multiply(activation(convolution(hidden)), exists))
+        for convolution in around:
+            hidden = ops.add(hidden, ops.multiply(activated(convolution(hidden)), exists))
         return hidden
 
     within = _blocks(alone)
@@ -347,7 +347,7 @@ def _head(state: Any, features: Any, hyper: HyperParameters, named: Names) -> tu
     blocks = ops.divide(ops.matmul(ops.transpose(within, (0, 2, 1)), alone), ops.maximum(n_within, 1.0))
     exists = ops.minimum(n_within, 1.0)  # the others stay zero, as beyond the end of the horizon
     served = ops.add(alone, ops.matmul(within, ops.subtract(with_neighbours(blocks, exists), blocks)))
-    trained, served = (activated[-1](last(hidden)) for hidden in (with_neighbours(alone), served))
+    trained, served = (activated(last(hidden)) for hidden in (with_neighbours(alone), served))
     return trained, served
 
 
