@@ -231,11 +231,11 @@ def resolutions_of(home: Home, resolutions: Sequence[int]) -> list[int]:
 
 
 def changed_copy(home: Home, number: int, material: HomesMaterial, steps: Sequence[int], rng: np.random.Generator) -> Series:
-    """Copy number `number` of a home: in turn other levels, finer steps, short histories, two homes on one meter, weather-driven load, short again.
+    """Copy number `number` of a home: in turn other levels, finer steps, short histories, weather-driven load, two homes on one meter, short again.
 
     What cannot be done with this home (no finer step wanted, no second home with the same steps) becomes another slow level.
     """
-    series, kind = seen(home, material.plan), ("level", "fine", "short", "two", "weather", "short")[number % 6]
+    series, kind = seen(home, material.plan), ("level", "fine", "short", "weather", "two", "short")[number % 6]
     if kind == "fine" and series.step_s == PIECES * FINEST_S:
         return disaggregate(series, home.sensor, FINEST_S, rng)
     if kind == "short":

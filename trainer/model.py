@@ -21,6 +21,7 @@ from edge_agent.contract.plan import CALENDAR, FeaturePlan
 from edge_agent.contract.schema import ROLES
 from trainer.batches import Relative
 from trainer.presets import HyperParameters
+from trainer.weather_response import HOURS, temperature_response
 from trainer.windows import Span
 
 HEAD_UNITS: Final = (96, 64)
@@ -29,6 +30,7 @@ HEAD_REACH: Final = (5, 5)
 MOST_BLOCKS: Final = 48
 """Into how many blocks the horizon is cut for them, a day into half hours; fewer steps are taken as they are."""
 DAILY_UNITS: Final = (48, 32)
+OUTDOORS: Final = "outdoor_temperature"
 USUAL_SPREAD: Final = 0.4
 """Mean distance of the anchor's quantiles from its mean in a usual home, in shares of its mean use."""
 MAX_LOG_CORRECTION: Final = 3.0
@@ -155,7 +157,8 @@ def build_base(plan: FeaturePlan, hyper: HyperParameters) -> Network:
     weather = [keras.Input((None, len(plan.weather)), name="weather")] if plan.weather else []
     inputs = {tensor.name: tensor for tensor in (context, future, *daily, *weather, anchor, scale)}
     units = _EnergyUnits(scale)
-    members, served = zip(*[_correction(plan, inputs, units, hyper, number) for number in range(hyper.members)], strict=True)
+    sensed = _sensed(plan, inputs, units, hyper)
+    members, served = zip(*[_correction(plan, inputs, sensed, units, hyper, number) for number in range(hyper.members)], strict=True)
     loss = forecast_loss(plan.quantile_levels, mean_weight=hyper.mean_weight, total_weight=hyper.total_weight)
     return assemble(plan, inputs, members, units, loss=loss, weight=steady_homes_weigh_more, served=served)
 
@@ -206,19 +209,49 @@ def steady_homes_weigh_more(inputs: dict[str, Any]) -> Any:
     return np.asarray(weight, np.float32)
 
 
-def _correction(plan: FeaturePlan, inputs: dict[str, Any], units: _EnergyUnits, hyper: HyperParameters, number: int) -> tuple[Any, Any]:
+@dataclass(frozen=True, eq=False)
+class _Sensed:
+    """What the house's other sensors and a weather forecast say; all members read the same."""
+
+    past: tuple[Any, ...] = ()
+    """Channels for the LSTM."""
+    ahead: tuple[Any, ...] = ()
+    """Channels for the head."""
+
+
+def _sensed(plan: FeaturePlan, inputs: dict[str, Any], units: _EnergyUnits, hyper: HyperParameters) -> _Sensed:
+    """Each with its mask; with an outdoor temperature in both, also what the one ahead means for this home."""
+    roles = [name.removeprefix("role:") for name in plan.context if name.startswith("role:")]
+    context = inputs["context"]
+    past = _masked(standard(context[:, :, -len(roles) :], roles), drop=hyper.channel_dropout, drop_all=hyper.weather_dropout) if roles else []
+    if not plan.weather:
+        return _Sensed(tuple(past))
+    ahead = _masked(standard(inputs["weather"], plan.weather), drop=hyper.channel_dropout, drop_all=hyper.weather_dropout)
+    if OUTDOORS not in roles or OUTDOORS not in plan.weather:
+        return _Sensed(tuple(past), tuple(ahead))
+    i, j = roles.index(OUTDOORS), plan.weather.index(OUTDOORS)
+    response = temperature_response(
+        load=_masked(units.enter(context[:, :, :1]), drop=0.0),
+        measured=[part[:, :, i : i + 1] for part in past],
+        ahead=[part[:, :, j : j + 1] for part in ahead],
+        hour=_blocks(inputs["weather"], HOURS),
+    )
+    return _Sensed(tuple(past), (*ahead, response))
+
+
+def _correction(
+    plan: FeaturePlan, inputs: dict[str, Any], sensed: _Sensed, units: _EnergyUnits, hyper: HyperParameters, number: int
+) -> tuple[Any, Any]:
     """One member's quantiles and mean in relative units, `(n, horizon, n_levels + 1)`, as trained and as served.
 
     Its layers' names begin with its number.
     """
     name = Names(number)
     relative_anchor = units.enter(inputs["anchor"])
-    state = [_encode(_base_context(plan, inputs["context"], units, hyper), hyper, name)]
+    state = [_encode(ops.concatenate([*_base_context(plan, inputs["context"], units), *sensed.past], axis=-1), hyper, name)]
     if plan.daily_length:
         state.append(_level(inputs["daily"], units, hyper, name))
-    features = [_base_future(plan, inputs["future"], relative_anchor, units), units.compress(relative_anchor)]
-    if plan.weather:
-        features += _base_weather(plan, inputs["weather"], hyper)
+    features = [_base_future(plan, inputs["future"], relative_anchor, units), units.compress(relative_anchor), *sensed.ahead]
     joined = state[0] if len(state) == 1 else ops.concatenate(state, axis=-1)
     trained, served = _head(_dropped(joined, hyper), ops.concatenate(features, axis=-1), hyper, name)
     return _corrected(relative_anchor, trained, served, len(plan.quantile_levels) + 1, name)
@@ -257,22 +290,12 @@ class _EnergyUnits:
         return actual / inputs["scale"]
 
 
-def _base_context(plan: FeaturePlan, context: Any, units: _EnergyUnits, hyper: HyperParameters) -> Any:
-    """Channels for the LSTM: target and covariates, zero where unknown, for each of these whether it is known, and the calendar."""
+def _base_context(plan: FeaturePlan, context: Any, units: _EnergyUnits) -> list[Any]:
+    """Channels for the LSTM: target, zero where unknown, whether it is known, and the calendar."""
     n_calendar = len([name for name in plan.context if name in CALENDAR])
-    roles = plan.context[1 + n_calendar :]
-    if plan.context[0] != "target" or not all(name.startswith("role:") for name in roles):
+    if plan.context[0] != "target" or not all(name.startswith("role:") for name in plan.context[1 + n_calendar :]):
         raise ConfigError(f"the context of a base model is target, calendar, role:ROLE … in this order, not {', '.join(plan.context)}")
-    channels = [*_masked(units.compress(units.enter(context[:, :, :1])), drop=0.0), context[:, :, 1 : 1 + n_calendar]]
-    if roles:
-        covariates = standard(context[:, :, 1 + n_calendar :], [name[5:] for name in roles])
-        channels += _masked(covariates, drop=hyper.channel_dropout, drop_all=hyper.weather_dropout)
-    return ops.concatenate(channels, axis=-1)
-
-
-def _base_weather(plan: FeaturePlan, weather: Any, hyper: HyperParameters) -> list[Any]:
-    """Channels for the head: the weather forecast at its step, zero where unknown, and whether it is known."""
-    return _masked(standard(weather, plan.weather), drop=hyper.channel_dropout, drop_all=hyper.weather_dropout)
+    return [*_masked(units.compress(units.enter(context[:, :, :1])), drop=0.0), context[:, :, 1 : 1 + n_calendar]]
 
 
 def standard(value: Any, roles: Sequence[str]) -> Any:
@@ -351,12 +374,12 @@ def _head(state: Any, features: Any, hyper: HyperParameters, named: Names) -> tu
     return trained, served
 
 
-def _blocks(steps: Any) -> Any:
-    """Which block each of `steps`, `(n, steps, channels)`, lies in, `(n, steps, MOST_BLOCKS)`: up to that many steps, each in its own."""
+def _blocks(steps: Any, most: int = MOST_BLOCKS) -> Any:
+    """Which block each of `steps`, `(n, steps, channels)`, lies in, `(n, steps, most)`: up to that many steps, each in its own."""
     position = ops.subtract(ops.cumsum(ops.ones_like(steps[:, :, :1], dtype="float32"), axis=1), 1.0)
     n_steps = ops.add(ops.max(position, axis=1, keepdims=True), 1.0)
-    block = ops.floor(ops.divide(position, ops.maximum(ops.divide(n_steps, MOST_BLOCKS), 1.0)))
-    return ops.cast(ops.equal(block, np.arange(MOST_BLOCKS, dtype=np.float32)), "float32")
+    block = ops.floor(ops.divide(position, ops.maximum(ops.divide(n_steps, most), 1.0)))
+    return ops.cast(ops.equal(block, np.arange(most, dtype=np.float32)), "float32")
 
 
 def _corrected(anchor: Any, trained: Any, served: Any, n_outputs: int, named: Names) -> tuple[Any, Any]:
