@@ -23,7 +23,7 @@ MEASURES: Final[tuple[tuple[int, Callable[[Any], Any]], ...]] = (
     (6, lambda felt: ops.maximum(COOL - felt, 0.0)),
     (24, lambda felt: ops.maximum(COOL - felt, 0.0)),
 )
-"""What use may follow: the temperature now, and how far its mean over the last hours is in the warm or in the cold, because walls and rooms answer late."""
+"""What use may follow: the temperature now, and how far its mean over the last hours lies in the warm or in the cold: walls and rooms answer late."""
 MOST_LOAD: Final = 8.0
 """In shares of the home's mean; what is above counts as this, so that one kettle does not decide a slope."""
 RIDGE: Final = 3.0
