@@ -119,17 +119,22 @@ def _work(options: argparse.Namespace, prepared: dict[str, Prepared], own: Seque
         raise ConfigError(f"--homes {' '.join(sorted(unknown))}: some of {', '.join(HOMES)} are expected")
     training = tuple(prepared[h.name] for h in (LONDON, SCEAUX) if h.name in prepared)
     others = peers((options.peers or Path("python")).absolute(), options.build.absolute() / "peers", training if len(training) == 2 else ())
-    cases = [case for name in options.homes if name in prepared for case in prepared[name].cases()]
-    return [work for case in cases for work in (_energy_work(case, own, others) if case.is_energy else _room_work(case, own))]
+    cases = [(prepared[name], case) for name in options.homes if name in prepared for case in prepared[name].cases()]
+    return [work for home, case in cases for work in (_energy_work(home, case, own, others) if case.is_energy else _room_work(case, own))]
 
 
-def _energy_work(case: Case, own: Sequence[Method], others: Sequence[Peer]) -> list[Work]:
+def _energy_work(home: Prepared, case: Case, own: Sequence[Method], others: Sequence[Peer]) -> list[Work]:
     yardsticks = [Yardstick(label) for label in (CLIMATOLOGY, *NAIVE)]
     peers_here = [peer for peer in others if peer.takes(case)]
     ours = [each for method in own for each in _with_published(method)]
     whole = Work(case, (*_taking(ours, case), *yardsticks, *(peer for peer in peers_here if not peer.few)))
     few = Work(thinned(case, max(FEW_STEPS // case.horizon, FEWEST)), tuple(peer for peer in peers_here if peer.few))
-    return [whole, few, *(_with_less(change(thinned(case, SOME)), own) for change in DEGRADED.values()), _with_weather(case, own)]
+    return [
+        whole,
+        few,
+        *(_with_less(change(thinned(case, SOME)), own) for change in DEGRADED.values()),
+        _with_weather(home.with_all_weather(case), own),
+    ]
 
 
 def _with_published(method: Method) -> list[Method]:

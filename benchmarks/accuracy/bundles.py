@@ -51,7 +51,7 @@ class BundleMethod:
             return False
         forecaster = self._forecaster(case)
         if case.variant == PERFECT_WEATHER:
-            return bool(forecaster.plan.weather)
+            return any(feature.role in forecaster.plan.weather for feature in case.series.features)
         return not case.variant.startswith("missing") or len(forecaster.sensors) > 1
 
     def identity(self, case: Case) -> dict[str, Any]:  # noqa: ARG002

@@ -55,6 +55,8 @@ class Home:
     """Who measured it, where it is published, and under which licence."""
     trained: bool = False
     """Whether a model that is scored here may have been trained on it."""
+    daily_temperature: tuple[str, str] | None = None
+    """Columns of each day's lowest and highest outdoor temperature, degC, where the table knows no more of the weather."""
 
 
 LONDON: Final = Home(
@@ -98,6 +100,7 @@ HOUSTON: Final = Home(
     3600,
     "energy",
     "one home of the Kaggle set 'Residential power usage, 3 years'; licence not stated",
+    daily_temperature=("t_out_min_c", "t_out_max_c"),
 )
 VANCOUVER: Final = Home(
     "vancouver",

@@ -17,6 +17,7 @@ import pandas as pd
 from rich.console import Console
 
 from benchmarks.accuracy.cases import Case, whole
+from benchmarks.accuracy.daily_weather import with_drawn_temperature
 from benchmarks.accuracy.houses import HOMES, Home, describe
 from benchmarks.accuracy.sources import fetch, find
 from edge_agent.contract.localtime import utc_offsets_s
@@ -54,6 +55,13 @@ class Prepared:
     def cases(self) -> list[Case]:
         """One for each target."""
         return [whole(self.home.name, self.spec, target.name, self.series) for target in self.spec.targets]
+
+    def with_all_weather(self, case: Case) -> Case:
+        """The case with what its table knows of each day's temperature as well, for forecasts of the weather that are perfect."""
+        if self.home.daily_temperature is None:
+            return case
+        toml = (self.folder / "house.toml").read_text(encoding="utf-8")
+        return with_drawn_temperature(case, toml, self.folder / TABLE, self.home.daily_temperature)
 
 
 def prepare(folders: tuple[Path, ...], build: Path, *, download: bool, console: Console) -> dict[str, Prepared]:

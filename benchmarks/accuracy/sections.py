@@ -161,7 +161,8 @@ def less_section(tables: Tables) -> Section | None:
     text = (
         "Skill over the climatology that sees everything, at up to some 700 origins of each home; *change*: points of CRPS skill beside the same row "
         "with nothing taken away. Sensors fall silent at random, for half a day on average; the counter shows 0.01 kWh, what happened stays exact. "
-        "A model that reads no other sensor has no row for missing ones."
+        "A model that reads no other sensor has no row for missing ones. A perfect weather forecast is what was measured "
+        "later; in Houston, where only each day's lowest and highest temperature are known, a curve between them."
     )
     return Section("With less to see", text, ["", "forecast", "CRPS skill", "change", "day skill", "p10-p90"], lines, n_text=2) if lines else None
 

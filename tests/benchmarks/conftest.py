@@ -16,7 +16,8 @@ def houston_like(tmp_path_factory):
     energy = meals * rng.gamma(6, 1 / 6, hour.size) * np.repeat(rng.gamma(20, 1 / 20, 60), 24)
     energy[300:306] = np.nan
     times = pd.date_range("2019-01-01", periods=hour.size, freq="h")
-    table = pd.DataFrame({"date": times, "energy_kwh": energy.round(3), "t_out_avg_c": 12.0})
+    low = np.repeat(rng.uniform(5, 20, 60), 24).round(1)
+    table = pd.DataFrame({"date": times, "energy_kwh": energy.round(3), "t_out_max_c": low + 9, "t_out_avg_c": low + 4, "t_out_min_c": low})
     folder = tmp_path_factory.mktemp("tables")
     (folder / "houston_home_hourly.csv.gz").write_bytes(gzip.compress(table.to_csv(index=False).encode()))
     return folder

@@ -8,7 +8,17 @@ import pytest
 from rich.console import Console
 
 from benchmarks.accuracy.bundles import BundleMethod
-from benchmarks.accuracy.cases import at_origins, outages, rounded, thinned, with_history, with_rounded_counter, without_covariates
+from benchmarks.accuracy.cases import (
+    at_origins,
+    outages,
+    rounded,
+    thinned,
+    with_history,
+    with_perfect_weather,
+    with_rounded_counter,
+    without_covariates,
+)
+from benchmarks.accuracy.daily_weather import drawn
 from benchmarks.accuracy.material import prepare
 from benchmarks.accuracy.peer_case import PeerCase, filled, with_error_quantiles
 from benchmarks.accuracy.peers import case_arrays
@@ -21,9 +31,13 @@ from trainer.scores import score
 
 
 @pytest.fixture(scope="module")
-def case(houston_like, tmp_path_factory):
-    prepared = prepare((houston_like,), tmp_path_factory.mktemp("build"), download=False, console=Console(quiet=True))
-    return prepared["houston"].cases()[0]
+def home(houston_like, tmp_path_factory):
+    return prepare((houston_like,), tmp_path_factory.mktemp("build"), download=False, console=Console(quiet=True))["houston"]
+
+
+@pytest.fixture(scope="module")
+def case(home):
+    return home.cases()[0]
 
 
 def test_origins_lie_in_the_last_fifth_with_their_horizon(case):
@@ -167,3 +181,30 @@ def test_a_small_gap_is_chance_and_a_steady_one_is_not():
     assert not is_sure(other + dice.normal(0, 5, 720), other, hourly)
     assert not is_sure(other + 0.5, other, hourly // 100)  # of one day alone nothing is sure
     assert not is_sure(other + 0.5, np.full(720, np.nan), hourly)
+
+
+def test_a_temperature_is_drawn_between_each_days_lowest_and_highest():
+    day = np.array([10, 11, 13])
+    hours = np.arange(9 * 24, 15 * 24)
+    curve = drawn(day, np.array([0.0, 4.0, 2.0]), np.array([10.0, 8.0, 6.0]), times=hours * 3600)
+    at = dict(zip(hours.tolist(), curve.tolist(), strict=True))
+    assert [at[10 * 24 + 6], at[10 * 24 + 15], at[11 * 24 + 6], at[11 * 24 + 15]] == [0, 10, 4, 8]
+    assert 4 < at[10 * 24 + 20] < 10
+    # nothing before the first lowest, none from the last highest before a day that is missing, none after the last
+    assert np.isnan([at[10 * 24 + 5], at[11 * 24 + 16], at[12 * 24 + 12], at[13 * 24 + 5], at[13 * 24 + 16]]).all()
+    assert [at[13 * 24 + 6], at[13 * 24 + 15]] == [2, 6]
+    assert 2 < at[13 * 24 + 14] < 6
+
+
+def test_weather_known_by_the_day_is_for_perfect_forecasts_alone(home, case):
+    ours = BundleMethod("ours", shipped_bundle(), ())
+    told = with_perfect_weather(home.with_all_weather(case))
+    assert case.series.names == ("energy_kwh",)
+    assert told.series.names == ("energy_kwh", "outdoor_temperature")
+    assert told.fingerprint != case.fingerprint
+    assert not ours.takes(with_perfect_weather(case))
+    assert ours.takes(told)
+    few = thinned(told, 20)
+    blind = ours.predict(thinned(case, 20))
+    assert not np.array_equal(ours.predict(few).mean, blind.mean)
+    np.testing.assert_array_equal(few.actual, blind.actual)
