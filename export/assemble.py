@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import platform
 import statistics
 import tempfile
 import time
+import zipfile
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -82,7 +84,7 @@ def export_run(path: Path, out: Path, *, sign_key: Path | None, int8: bool = Fal
     verdict = None
     if int8:
         graph, model, verdict = _smaller(graph, model, converted, run)
-    golden, keras_model = _golden(model, run), (path / MODEL).read_bytes()
+    golden, keras_model = _golden(model, run), _deflated((path / MODEL).read_bytes())
     with tempfile.TemporaryDirectory() as rehearsal:  # a bundle that fails its own check must not replace one that works
         for written in (Path(rehearsal) / out.name, out):
             write_bundle(written, manifest, model=graph, golden=golden, sign_key=sign_key, keras_model=keras_model)
@@ -99,6 +101,15 @@ def export_run(path: Path, out: Path, *, sign_key: Path | None, int8: bool = Fal
         int8=verdict,
         signer=signer,
     )
+
+
+def _deflated(archive: bytes) -> bytes:
+    """The same zip archive, a quarter smaller: Keras stores what it writes as it is."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as given, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+        for entry in given.infolist():
+            packed.writestr(zipfile.ZipInfo(entry.filename, entry.date_time), given.read(entry), zipfile.ZIP_DEFLATED, compresslevel=9)
+    return out.getvalue()
 
 
 def _check_written(path: Path, signer: str | None) -> None:

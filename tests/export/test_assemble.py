@@ -1,5 +1,7 @@
 import shutil
+import zipfile
 
+import keras
 import make_tiny_bundle as tiny
 import numpy as np
 import pytest
@@ -50,7 +52,12 @@ def test_manifest_tells_plan_training_and_versions(exported):
 
 def test_bundle_carries_the_runs_keras_model(exported, anchored_run):
     manifest = read_bundle(exported[0], trusted=exported[2]).manifest
-    assert (exported[0] / "model.keras").read_bytes() == (anchored_run / "model.keras").read_bytes()
+    travels, trained = exported[0] / "model.keras", anchored_run / "model.keras"
+    with zipfile.ZipFile(travels) as packed, zipfile.ZipFile(trained) as given:
+        assert {name: packed.read(name) for name in packed.namelist()} == {name: given.read(name) for name in given.namelist()}
+    assert travels.stat().st_size < 0.8 * trained.stat().st_size
+    weights = [keras.models.load_model(path, compile=False).get_weights() for path in (travels, trained)]
+    assert all(np.array_equal(mine, theirs) for mine, theirs in zip(*weights, strict=True))
     assert "model.keras" in manifest.files
 
 
