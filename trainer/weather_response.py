@@ -6,7 +6,7 @@ other weather. So the graph fits a line for each window, inside itself, and the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from keras import layers, ops
@@ -16,13 +16,7 @@ WARM: Final = 0.9
 """19 degC, standardised: what is above is what a cooler answers to."""
 COOL: Final = 0.7
 """17 degC, standardised: what is below is what a heater answers to."""
-MEASURES: Final[tuple[tuple[int, Callable[[Any], Any]], ...]] = (
-    (1, lambda felt: felt),
-    (6, lambda felt: ops.maximum(felt - WARM, 0.0)),
-    (24, lambda felt: ops.maximum(felt - WARM, 0.0)),
-    (6, lambda felt: ops.maximum(COOL - felt, 0.0)),
-    (24, lambda felt: ops.maximum(COOL - felt, 0.0)),
-)
+MEASURES: Final = ((1, "as it is"), (6, "warm"), (24, "warm"), (6, "cold"), (24, "cold"))
 """What use may follow: the temperature now, and how far its mean over the last hours lies in the warm or in the cold: walls and rooms answer late."""
 MOST_LOAD: Final = 8.0
 """In shares of the home's mean; what is above counts as this, so that one kettle does not decide a slope."""
@@ -56,9 +50,9 @@ def temperature_response(*, load: Masked, measured: Masked, ahead: Masked, hour:
     known = ops.concatenate([measured[1], known], axis=1)
     use = _by_day(ops.minimum(load[0], MOST_LOAD), n_context)
     found = []
-    for hours, measure in MEASURES:
+    for hours, which in MEASURES:
         felt, felt_known = _trailing(temperature, known, hours)
-        felt = ops.multiply(measure(felt), felt_known)
+        felt = ops.multiply(_measure(felt, which), felt_known)
         past = _by_day(felt, n_context)
         both = ops.multiply(_by_day(felt_known, n_context), _by_day(load[1], n_context))
         n_days = ops.sum(both, axis=1, keepdims=True)
@@ -69,6 +63,13 @@ def temperature_response(*, load: Masked, measured: Masked, ahead: Masked, hour:
         means = ops.multiply(deviation, slope)
         found += [deviation, means, ops.add(ops.zeros_like(means), ops.sum(means, axis=1, keepdims=True) / HOURS)]
     return ops.matmul(hour, ops.stack(found, axis=-1))
+
+
+def _measure(felt: Any, which: str) -> Any:
+    """The temperature as it is, or how far it lies in the warm or in the cold."""
+    if which == "warm":
+        return ops.maximum(felt - WARM, 0.0)
+    return ops.maximum(COOL - felt, 0.0) if which == "cold" else felt
 
 
 def _slope(deviation: Any, use: Any, both: Any, n_days: Any) -> Any:
