@@ -55,10 +55,9 @@ def temperature_response(*, load: Masked, measured: Masked, ahead: Masked, hour:
         felt = ops.multiply(_measure(felt, which), felt_known)
         past = _by_day(felt, n_context)
         both = ops.multiply(_by_day(felt_known, n_context), _by_day(load[1], n_context))
-        n_days = ops.sum(both, axis=1, keepdims=True)
-        usual = ops.divide(ops.sum(ops.multiply(past, both), axis=1, keepdims=True), ops.maximum(n_days, 1.0))
-        slope = _slope(past - usual, use, both, n_days)
-        is_known = ops.multiply(felt_known[:, n_context:, 0], ops.minimum(n_days[:, 0], 1.0))
+        usual = _usual(past, both)
+        slope = _slope(past - usual, use - _usual(use, both), both)
+        is_known = ops.multiply(felt_known[:, n_context:, 0], ops.max(both, axis=1))
         deviation = ops.multiply(felt[:, n_context:, 0] - usual[:, 0], is_known)
         means = ops.multiply(deviation, slope)
         found += [deviation, means, ops.add(ops.zeros_like(means), ops.sum(means, axis=1, keepdims=True) / HOURS)]
@@ -72,10 +71,14 @@ def _measure(felt: Any, which: str) -> Any:
     return ops.maximum(COOL - felt, 0.0) if which == "cold" else felt
 
 
-def _slope(deviation: Any, use: Any, both: Any, n_days: Any) -> Any:
-    """Use for each unit of the measure, `(n, 1)`; `deviation`, `use`, `both` are `(n, days, HOURS)`."""
-    usual = ops.divide(ops.sum(ops.multiply(use, both), axis=1, keepdims=True), ops.maximum(n_days, 1.0))
-    x, y = ops.multiply(deviation, both), ops.multiply(use - usual, both)
+def _usual(value: Any, known: Any) -> Any:
+    """The mean over the days at each hour, `(n, 1, HOURS)`."""
+    return ops.divide(ops.sum(ops.multiply(value, known), axis=1, keepdims=True), ops.maximum(ops.sum(known, axis=1, keepdims=True), 1.0))
+
+
+def _slope(deviation: Any, use: Any, both: Any) -> Any:
+    """Use for each unit of the measure, `(n, 1)`, from deviations of both, `(n, days, HOURS)`, where both are known."""
+    x, y = ops.multiply(deviation, both), ops.multiply(use, both)
     slope = ops.divide(ops.sum(x * y, axis=(1, 2)), ops.sum(x * x, axis=(1, 2)) + RIDGE)
     return ops.expand_dims(ops.clip(slope, -MOST_SLOPE, MOST_SLOPE), -1)
 
