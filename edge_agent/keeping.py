@@ -22,7 +22,7 @@ from edge_agent.reading import Reading
 from edge_agent.rescue import damaged_files
 from edge_agent.retention import Retention
 from edge_agent.steps import ClosedStep
-from edge_agent.weather import add_weather
+from edge_agent.weather import add_weather, correct_weather
 
 T = TypeVar("T")
 
@@ -222,6 +222,12 @@ class Keeper:
         self._forecasts = deque((f for f in self._forecasts if f.origin <= open_from), maxlen=MOST_UNSAVED)
         self._issued = deque((f for f in self._issued if f.origin <= open_from), maxlen=MOST_UNSAVED_ISSUED)
         return len(withdrawn) + self.read(lambda history: history.withdraw(open_from, step_s=step_s, later_than=later_than, by_s=by_s), 0)
+
+    def correct_weather(self, *, later_than: float, by_s: float | None) -> None:
+        """As `weather.correct_weather`."""
+        self.save()
+        with self._going_on():
+            correct_weather(self.history, later_than=later_than, by_s=by_s)
 
     def save_state(self, key: str, value: Any) -> None:
         """Write `value` under `key` now."""

@@ -138,7 +138,7 @@ class Service:
     def start(self) -> None:
         """Open the history, go on where the last run stopped, begin to connect."""
         self.keeper.open(self.house)
-        self.weather = WeatherMemory(self.keeper.read(lambda history: list(stored_weather(history, last_s=KEEP_S)), []))
+        self._remember_weather()
         self._resume()
         announced_before = self.keeper.read(lambda history: history.state(ANNOUNCED), None) or []
         self.keeper.save_state(ANNOUNCED, self.publisher.announce(announced_before=announced_before))
@@ -224,6 +224,8 @@ class Service:
 
     def _go_back(self, undo: Undo) -> None:
         """Take back what a clock ahead had closed."""
+        self.keeper.correct_weather(later_than=undo.later_than, by_s=undo.by_s)
+        self._remember_weather()
         if self.builder.open_from is None or undo.since >= self.builder.open_from:
             return
         self.builder, n = go_back(undo, self.house, self.keeper)
@@ -232,6 +234,9 @@ class Service:
         self.recent.cut(open_from)
         self._next_close = float("-inf")
         self.health.happened(f"{n} steps from {iso_utc(open_from)} on are closed again: the clock was ahead")
+
+    def _remember_weather(self) -> None:
+        self.weather = self.keeper.read(lambda history: WeatherMemory(stored_weather(history, last_s=KEEP_S)), self.weather)
 
     def _tell_clock(self) -> None:
         """Say at once that steps wait for the clock: nothing else would come."""
@@ -286,7 +291,7 @@ class Service:
         if now == float("-inf"):  # recorded days have not begun yet
             return
         found = self.weather_decoder.decode(message.topic, message.payload, received_at=now, retained=message.retained)
-        news = [forecast for forecast in found if self.weather.take(forecast, retained=message.retained)]
+        news = [forecast for forecast in found if self.weather.take(forecast, retained=message.retained, now=now)]
         self.keeper.add_weather(news)
 
     def _take_readings(self, message: Message) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -26,8 +26,12 @@ MAX_PAYLOAD: Final = 256 * 1024
 MAX_DEPTH: Final = 4
 TIME_KEYS: Final = ("datetime", "time")
 ISSUED_KEYS: Final = ("issued", "issued_at")
-KEEP_S: Final = 86_400
-"""How long a forecast stays in memory: well past the age at which none is used."""
+WHOLE_S: Final = 86_400
+"""How long a forecast stays in memory as it came: well past the age at which none is used of what it says of the future."""
+KEEP_S: Final = 8 * 86_400
+"""How long its first hours stay, in place of sensors: a day more than models read of the past."""
+NEAR_APART_S: Final = 1800
+"""Of forecasts that came closer together only one's first hours stay: four roles take half a megabyte."""
 MIN_APART_S: Final = 600
 """A forecast of the same role that comes sooner than this after the last one is left out: the one before must stay, because only what was issued
 before an origin may be used there."""
@@ -140,32 +144,58 @@ def _offset_s(message: Any) -> float:
     return (number_in(message.get("utc_offset_seconds")) or 0.0) if isinstance(message, dict) else 0.0
 
 
+@dataclass
+class _Kept:
+    """Forecasts of one role, in the order of their issue."""
+
+    near: deque[WeatherForecast] = field(default_factory=deque)
+    """First hours of those issued before the `whole` ones."""
+    whole: deque[WeatherForecast] = field(default_factory=deque)
+
+    def keep(self, forecast: WeatherForecast) -> None:
+        """Add the newest, cut down those that have grown old and drop the oldest."""
+        self.whole.append(forecast)
+        while self.whole[0].issued_at <= forecast.issued_at - WHOLE_S:
+            near = self.whole.popleft().near_issue()
+            if near is not None and (not self.near or near.issued_at >= self.near[-1].issued_at + NEAR_APART_S):
+                self.near.append(near)
+        while self.near and self.near[0].issued_at <= forecast.issued_at - KEEP_S:
+            self.near.popleft()
+
+    def forget_after(self, now: float) -> None:
+        """Drop what was issued after `now`."""
+        for forecasts in (self.whole, self.near):
+            while forecasts and forecasts[-1].issued_at > now:
+                forecasts.pop()
+
+
 class WeatherMemory:
-    """The forecasts of the last day, to ask at an origin."""
+    """The forecasts of the last day, and the first hours of those of a week before, to ask at an origin."""
 
     def __init__(self, forecasts: Iterable[WeatherForecast] = ()) -> None:
         """Begin with `forecasts`, in the order of their issue."""
-        self._kept: dict[str, list[WeatherForecast]] = {}
+        self._kept: defaultdict[str, _Kept] = defaultdict(_Kept)
         for forecast in forecasts:
-            self._keep(forecast)
+            self._kept[forecast.role].keep(forecast)
 
-    def take(self, forecast: WeatherForecast, *, retained: bool) -> bool:
-        """Keep `forecast` where it is news, which is the answer. What the broker had kept is none when it says the same as the last one."""
-        last = self._kept[forecast.role][-1] if forecast.role in self._kept else None
-        if last is not None:
+    def take(self, forecast: WeatherForecast, *, retained: bool, now: float) -> bool:
+        """Keep `forecast` where it is news, which is the answer. What the broker had kept is none when it says the same as the last one.
+
+        What was issued after `now` (unix s) came while the clock was ahead, and is forgotten.
+        """
+        kept = self._kept[forecast.role]
+        kept.forget_after(now)
+        if kept.whole:
+            last = kept.whole[-1]
             says_the_same = np.array_equal(last.times, forecast.times) and np.allclose(last.values, forecast.values)
             if forecast.issued_at < last.issued_at + MIN_APART_S or (retained and says_the_same):
                 return False
-        self._keep(forecast)
+        kept.keep(forecast)
         return True
-
-    def _keep(self, forecast: WeatherForecast) -> None:
-        kept = [f for f in self._kept.get(forecast.role, []) if f.issued_at > forecast.issued_at - KEEP_S]
-        self._kept[forecast.role] = [*kept, forecast]
 
     def forecasts(self) -> WeatherForecasts:
         """All that is kept."""
-        return WeatherForecasts(forecast for kept in self._kept.values() for forecast in kept)
+        return WeatherForecasts(forecast for kept in self._kept.values() for forecast in (*kept.near, *kept.whole))
 
 
 def add_weather(history: History, forecasts: Iterable[WeatherForecast]) -> None:
@@ -175,9 +205,19 @@ def add_weather(history: History, forecasts: Iterable[WeatherForecast]) -> None:
         db.executemany("INSERT OR REPLACE INTO weather VALUES (?, ?, ?, ?)", rows)
 
 
+def correct_weather(history: History, *, later_than: float, by_s: float | None) -> None:
+    """Forecasts issued after `later_than` (unix s) came `by_s` seconds earlier in truth, because the clock was ahead; None: they are forgotten."""
+    with history.transaction() as db:
+        if by_s is None:
+            db.execute("DELETE FROM weather WHERE issued_at > ?", (later_than,))
+        else:
+            db.execute("UPDATE OR REPLACE weather SET issued_at = issued_at - ? WHERE issued_at > ?", (by_s, later_than))
+
+
 def stored_weather(history: History, *, last_s: float | None = None) -> Iterator[WeatherForecast]:
     """Forecasts in the history in the order of their issue: all, or those of the last `last_s` before the newest."""
-    query = "SELECT * FROM weather WHERE issued_at >= (SELECT max(issued_at) FROM weather) - ? ORDER BY issued_at, role"
-    for role, issued_at, times, values in history.rows(query, 1e12 if last_s is None else last_s):
-        with contextlib.suppress(ValueError, TypeError, DataError):  # a row saved from a damaged file may hold anything
-            yield WeatherForecast(role, issued_at, np.frombuffer(times, "<i8"), np.frombuffer(values, "<f4").astype(np.float64))
+    keys = "SELECT role, issued_at FROM weather WHERE issued_at >= (SELECT max(issued_at) FROM weather) - ? ORDER BY issued_at, role"
+    for role, issued_at in history.rows(keys, 1e12 if last_s is None else last_s):  # all forecasts at once would not fit in the agent's memory
+        for times, values in history.rows("SELECT times, forecast FROM weather WHERE role = ? AND issued_at = ?", role, issued_at):
+            with contextlib.suppress(ValueError, TypeError, DataError):  # a row saved from a damaged file may hold anything
+                yield WeatherForecast(role, issued_at, np.frombuffer(times, "<i8"), np.frombuffer(values, "<f4").astype(np.float64))

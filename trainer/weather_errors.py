@@ -73,6 +73,10 @@ class FaultyForecasts:
             values[:, :, channel] = np.clip(faulty, size.lowest, size.highest)
         return values
 
+    def before(self, times: Ints, *, step_s: int, role: str) -> Floats:
+        """As `WeatherSource`."""
+        return self.truth.before(times, step_s=step_s, role=role)
+
     def lack(self, role: str, origin: int, *, seconds: int) -> str | None:
         """As `WeatherSource`."""
         return self.truth.lack(role, origin, seconds=seconds)

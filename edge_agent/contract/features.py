@@ -1,6 +1,7 @@
 """Series + origins -> ModelInputs: the one place where a feature value is named and computed.
 
-Trainer and agent run this very code. Nothing at or after an origin is read, except the calendar; the weather ahead is what its source says.
+Trainer and agent run this very code. Nothing at or after an origin is read, except the calendar; the weather ahead, and that of the past where no sensor
+tells it, is what its source says.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from edge_agent.contract.errors import DataError
 from edge_agent.contract.localtime import DAY_S, local_seconds
 from edge_agent.contract.mixture import NaiveMixture
 from edge_agent.contract.plan import CALENDAR, LAGS, MAX_LAG_S, FeaturePlan
-from edge_agent.contract.schema import ROLES
+from edge_agent.contract.schema import ROLES, WEATHER_ROLES
 from edge_agent.contract.series import MIN_KNOWN_SHARE, Cumulative, Series
 from edge_agent.contract.weather import WeatherSource, mean_known
 
@@ -85,7 +86,7 @@ class FeatureBuilder:
             target: sensor name of the target.
             zone: the house's time zone.
             first_origin: unix s; none before it will be asked for, which saves work. None: the start of the series.
-            weather: tells the weather over the horizon, for a plan that reads it; None: it is unknown.
+            weather: tells the weather over the horizon, for a plan that reads it, and stands in for sensors of the past; None: it is unknown.
 
         Raises:
             DataError: another step, or a sensor is missing.
@@ -196,15 +197,26 @@ class FeatureBuilder:
         plan, step_s = self.plan, self._context_step_s
         start = self._first_origin - plan.context_s
         padded = self.series.between(start // plan.step_s * plan.step_s, self.series.end)
+
+        def means_of(values: Floats) -> Floats:
+            """Of each interval's values, from values of each step `(n_steps, n)`."""
+            finer = np.repeat(values, plan.step_s // step_s, axis=0)[(start - padded.start) // step_s :]
+            return _means_of_next(finer, plan.context_step_s // step_s)
+
         columns = {name: self._columns_of(name, target) for name in plan.context if name not in CALENDAR}
         needed = sorted({column for which in columns.values() for column in which})
-        values = np.repeat(padded.values[:, needed], plan.step_s // step_s, axis=0)[(start - padded.start) // step_s :]
-        means = _means_of_next(values, plan.context_step_s // step_s)
-        by_time = calendar(start + step_s * np.arange(len(values)), self.zone)
-        rows = np.empty((len(values), len(plan.context)), np.float32)
+        means = means_of(padded.values[:, needed])
+        by_time = calendar(start + step_s * np.arange(len(means)), self.zone)
+        rows = np.empty((len(means), len(plan.context)), np.float32)
         for channel, name in enumerate(plan.context):
-            is_calendar = name in CALENDAR
-            rows[:, channel] = by_time[:, CALENDAR.index(name)] if is_calendar else mean_known(means[:, [needed.index(c) for c in columns[name]]])
+            if name in CALENDAR:
+                rows[:, channel] = by_time[:, CALENDAR.index(name)]
+                continue
+            rows[:, channel] = mean_known(means[:, [needed.index(c) for c in columns[name]]])
+            role, unknown = name.removeprefix("role:"), np.isnan(rows[:, channel])
+            if self.weather is not None and role in WEATHER_ROLES and unknown.any():
+                forecast = means_of(self.weather.before(padded.times, step_s=plan.step_s, role=role)[:, None])
+                rows[unknown, channel] = forecast[unknown, 0]
         return rows
 
     def _columns_of(self, name: str, target: str) -> list[int]:

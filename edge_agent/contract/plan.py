@@ -27,7 +27,8 @@ LATER_KEYS: Final = ("weather",)
 class FeaturePlan:
     """What a model reads and forecasts; travels in the bundle's manifest.
 
-    Context features: `target` (mean per house step), `sensor:NAME`, `role:ROLE` (mean over the house's sensors of that role), and the calendar.
+    Context features: `target` (mean per house step), `sensor:NAME`, `role:ROLE` (mean over the house's sensors of that role; what was forecast,
+    where they tell nothing of the weather), and the calendar.
     Future features: the calendar, `lead` (0 … 1 over the horizon), `lag_Nd` (the target N days before that step) and `lag_Nd_hour` (its mean over
     the hour around), N in 1, 2, 7.
     """

@@ -1,4 +1,4 @@
-"""The weather over the horizon: forecasts by when they were issued, and the perfect one, which is known only afterwards."""
+"""The weather over the horizon, and before it where no sensor tells: forecasts by when they were issued, and the perfect one, known only afterwards."""
 
 from __future__ import annotations
 
@@ -25,10 +25,16 @@ EDGE_S: Final = 3600
 
 
 class WeatherSource(Protocol):
-    """What is known at an origin of the weather after it."""
+    """What is known at an origin of the weather after it, and what was known of the weather before it."""
 
     def ahead(self, origins: Ints, *, horizon: int, step_s: int, roles: Sequence[str]) -> Float32s:
         """Means over the steps after each of `origins` (unix s, `(n,)`), `(n, horizon, n_roles)`, canonical units, NaN unknown."""
+
+    def before(self, times: Ints, *, step_s: int, role: str) -> Floats:
+        """Means over the steps that begin at `times` (unix s, ascending, `(n,)`) as known when each began, `(n,)`, canonical unit, NaN unknown.
+
+        It stands in for sensors of `role` that a house lacks, or that were silent.
+        """
 
     def lack(self, role: str, origin: int, *, seconds: int) -> str | None:
         """Why the forecast of `role` for the `seconds` after `origin` (unix s) is not whole, in words; None when it is."""
@@ -57,6 +63,11 @@ class WeatherForecast:
         before, after = self.times[np.maximum(right - 1, 0)], self.times[np.minimum(right, len(self.times) - 1)]
         known = (times >= self.times[0] - EDGE_S) & (times <= self.times[-1] + EDGE_S) & (after - before <= MAX_SPACING_S)
         return np.where(known, np.interp(times, self.times, self.values), np.nan)
+
+    def near_issue(self) -> WeatherForecast | None:
+        """The part that `WeatherForecasts.before` may read, a copy; None where there is none."""
+        near = (self.times >= self.issued_at - MAX_SPACING_S) & (self.times <= self.issued_at + MAX_AGE_S + MAX_SPACING_S)
+        return WeatherForecast(self.role, self.issued_at, self.times[near], self.values[near]) if near.any() else None
 
 
 class WeatherForecasts:
@@ -90,6 +101,17 @@ class WeatherForecasts:
                 forecast = self.newest(role, int(origin))
                 if forecast is not None and origin - forecast.issued_at <= MAX_AGE_S:
                     out[i, :, channel] = forecast.at(origin + middles)
+        return out
+
+    def before(self, times: Ints, *, step_s: int, role: str) -> Floats:
+        """As `WeatherSource`: of each step what the newest forecast issued by its beginning said of its middle, none older than MAX_AGE_S."""
+        out = np.full(len(times), np.nan)
+        issued_at = self._issued_at.get(role, np.empty(0))
+        edges = np.searchsorted(times, [*issued_at, np.inf])
+        for forecast, first, end in zip(self._issues.get(role, ()), edges[:-1], edges[1:], strict=True):
+            fresh = times[first:end]
+            fresh = fresh[fresh - forecast.issued_at <= MAX_AGE_S]
+            out[first : first + len(fresh)] = forecast.at(fresh + step_s // 2)
         return out
 
     def lack(self, role: str, origin: int, *, seconds: int) -> str | None:
@@ -126,6 +148,10 @@ class PerfectWeather:
         rows = np.clip(rows, 0, max(len(series) - 1, 0))
         channels = [np.where(inside, self._mean(role)[rows], np.nan) for role in roles]
         return np.stack(channels, axis=-1).astype(np.float32)
+
+    def before(self, times: Ints, *, step_s: int, role: str) -> Floats:  # noqa: ARG002  as in WeatherSource
+        """As `WeatherSource`: nothing that the series does not hold itself."""
+        return np.full(len(times), np.nan)
 
     def lack(self, _role: str, _origin: int, *, seconds: int) -> str | None:  # noqa: ARG002  as in WeatherSource
         """As `WeatherSource`: it lacks nothing that the house measures."""

@@ -103,6 +103,76 @@ def test_model_inputs_hold_the_weather_or_nan():
     assert np.isnan(weather[:, :, 1]).all()
 
 
+def before(forecasts, times, *, step_s=HOUR, role="outdoor_temperature"):
+    return WeatherForecasts(forecasts).before(np.asarray(times), step_s=step_s, role=role)
+
+
+def test_of_a_past_step_the_newest_forecast_issued_by_its_beginning_counts():
+    forecasts = [issue(NOON - HOUR, [1] * 9), issue(NOON + 1, [2] * 9), issue(NOON + 2 * HOUR, [3] * 9)]
+    np.testing.assert_array_equal(before(forecasts, NOON + HOUR * np.arange(-2, 4)), [NAN, 1, 1, 2, 3, 3])
+    assert np.isnan(before(forecasts, [NOON], role="wind_speed")).all()
+    assert before([issue(NOON, [0, 12])], NOON + 600 * np.arange(3), step_s=600).tolist() == [1, 3, 5]
+
+
+def test_of_a_past_step_a_forecast_older_than_twelve_hours_says_nothing():
+    np.testing.assert_array_equal(before([issue(NOON, [3] * 48)], [NOON + 12 * HOUR, NOON + 13 * HOUR]), [3, NAN])
+
+
+def test_the_first_hours_of_a_forecast_say_what_the_whole_says_of_the_past():
+    whole = issue(NOON, np.arange(60) ** 1.5, first=NOON - 12 * HOUR)
+    times = NOON + 600 * np.arange(-6, 13 * 6)
+    near = whole.near_issue()
+    assert len(near.times) == 19
+    np.testing.assert_array_equal(before([near], times, step_s=600), before([whole], times, step_s=600))
+    assert issue(NOON, [1, 2], first=NOON + 24 * HOUR).near_issue() is None
+
+
+def context(weather, thermometers, origins, *, step_s=HOUR, context_step_s=HOUR):
+    """Outdoor temperature in the context of the last four intervals before each origin."""
+    n_steps = 48 * HOUR // step_s
+    features = (Feature("meter", "energy"), *(Feature(f"t{i}", "outdoor_temperature") for i in range(len(thermometers))))
+    values = np.stack([np.ones(n_steps), *(np.broadcast_to(t, n_steps) for t in thermometers)], axis=1)
+    reading = plan(step_s=step_s, context_step_s=context_step_s, context_length=4, context=("target", "role:outdoor_temperature"))
+    series = Series(NOON, step_s, features, values)
+    made = FeatureBuilder(reading, series, target="meter", zone=ZoneInfo("UTC"), weather=weather)
+    return made.inputs(np.array(origins)).arrays["context"][:, :, 1]
+
+
+def hourly_issues(n):
+    """At hour i a forecast of i degrees for good."""
+    return WeatherForecasts([issue(NOON + i * HOUR, [i] * 24) for i in range(n)])
+
+
+def test_forecasts_stand_in_for_a_thermometer_that_is_not_there_or_was_silent():
+    origin = [NOON + 24 * HOUR]
+    np.testing.assert_array_equal(context(hourly_issues(48), [], origin), [[20, 21, 22, 23]])
+    silent = np.where(np.arange(48) == 22, NAN, -5.0)
+    np.testing.assert_array_equal(context(hourly_issues(48), [silent], origin), [[-5, -5, 22, -5]])
+    np.testing.assert_array_equal(context(hourly_issues(48), [silent, np.full(48, -7.0)], origin), [[-6, -6, -7, -6]])
+    np.testing.assert_array_equal(context(None, [silent], origin), [[-5, -5, NAN, -5]])
+    np.testing.assert_array_equal(context(hourly_issues(12), [], [NOON + 25 * HOUR]), [[11, 11, 11, NAN]])
+
+
+@pytest.mark.parametrize(("step_s", "context_step_s"), [(600, HOUR), (HOUR, 1800), (1800, HOUR)])
+def test_forecasts_stand_in_on_every_grid(step_s, context_step_s):
+    found = context(hourly_issues(48), [], [NOON + 24 * HOUR], step_s=step_s, context_step_s=context_step_s)
+    hours = 24 + np.arange(-4, 0) * context_step_s / HOUR
+    np.testing.assert_array_equal(found, [np.floor(hours)])
+
+
+def test_what_is_forecast_after_an_origin_changes_nothing_of_its_past():
+    origin = NOON + 24 * HOUR
+    known = [issue(NOON + i * HOUR, [i] * 24) for i in range(24)]
+    later = [issue(origin + i * 600 + 1, [99] * 24, first=NOON) for i in range(6)]
+    for forecasts in (known, known + later):
+        np.testing.assert_array_equal(context(WeatherForecasts(forecasts), [], [origin]), [[20, 21, 22, 23]])
+
+
+def test_what_was_measured_later_stands_in_for_nothing():
+    series = Series(NOON, HOUR, (Feature("t0", "outdoor_temperature"),), np.ones((48, 1)))
+    assert np.isnan(context(PerfectWeather(series), [], [NOON + 24 * HOUR])).all()
+
+
 def test_a_plan_with_weather_survives_its_json_form_and_one_without_has_no_such_key():
     assert FeaturePlan.from_dict(plan().to_dict()) == plan()
     bare = plan(weather=())

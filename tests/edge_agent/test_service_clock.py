@@ -1,6 +1,7 @@
 """The agent when its clock is set, wrong or missing: no step twice, none left out, totals right. True time is what the boot clock counts."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 
 from edge_agent.clock import CONFIRM_S
 from edge_agent.config import read_settings
-from edge_agent.contract.schema import parse_house
+from edge_agent.contract.schema import WeatherTopic, parse_house
+from edge_agent.contract.weather import WeatherForecast
 from edge_agent.history import History
 from edge_agent.lineup import Lineup
 from edge_agent.mqtt import Message
 from edge_agent.service import Service
+from edge_agent.weather import WeatherMemory
 from tests.edge_agent.test_service import ScriptedLink
 
 STEP = 600
@@ -34,10 +37,14 @@ sensors = [
 """360 W, 60 Wh a step, and a temperature that is the hour of true time."""
 
 
+WEATHER = "weather/home"
+
+
 class Home:
     """A machine with an agent, and sensors that send every minute of true time."""
 
-    def __init__(self, folder, *, last_seen=None):
+    def __init__(self, folder, *, last_seen=None, house=HOUSE):
+        self.house = house
         self.true, self.ahead, self.last_seen, self.folder = float(START), 0.0, last_seen, folder
         self.service = None
 
@@ -49,9 +56,9 @@ class Home:
 
     def start(self):
         settings = read_settings(None, flags={"state_dir": self.folder})
-        lineup = Lineup(HOUSE, settings)
+        lineup = Lineup(self.house, settings)
         history = History(self.folder / "history.db")
-        self.service = Service(HOUSE, settings, lineup=lineup, history=history, link=ScriptedLink(), wall=self.wall, boot=self.boot)
+        self.service = Service(self.house, settings, lineup=lineup, history=history, link=ScriptedLink(), wall=self.wall, boot=self.boot)
         self.service.start()
 
     def stop(self):
@@ -63,6 +70,18 @@ class Home:
             fields["last_seen"] = datetime.fromtimestamp(max(seen, 0), UTC).isoformat()
         payload = json.dumps(fields).encode()
         self.service.link.incoming.append(Message(f"zigbee2mqtt/{topic}", payload, retained=False, received_at=self.wall(), boot_s=self.boot()))
+
+    def forecast_weather(self, temperature):
+        """As a weather service on another machine forecasts it: its times are right."""
+        times = [datetime.fromtimestamp(self.true // 3600 * 3600 + 3600 * hour, UTC).isoformat() for hour in range(48)]
+        payload = json.dumps({"time": times, "temperature_2m": [temperature] * 48}).encode()
+        self.service.link.incoming.append(Message(WEATHER, payload, retained=False, received_at=self.wall(), boot_s=self.boot()))
+        self.run(1)
+
+    def weather_now(self):
+        """Temperature that is forecast for the next hour."""
+        forecasts = self.service.weather.forecasts()
+        return forecasts.ahead(np.array([int(self.true)]), horizon=1, step_s=3600, roles=["outdoor_temperature"])[0, 0, 0].item()
 
     def run(self, minutes, *, heard=True):
         for _ in range(minutes):
@@ -310,3 +329,33 @@ def test_a_damaged_open_step_is_built_again_from_its_readings(tmp_path, damage):
     home.run(60)
     home.stop()
     assert_whole(home, 12)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("by", [3600, 30 * DAY])
+def test_weather_forecasts_that_came_while_the_clock_was_ahead_bar_no_later_ones(tmp_path, by, restarts):
+    home = Home(tmp_path, house=replace(HOUSE, weather=(WeatherTopic("outdoor_temperature", WEATHER, "temperature_2m", "degC"),)))
+    home.start()
+    home.forecast_weather(5.0)
+    home.run(30)
+    home.ahead = by
+    home.run(20)
+    home.forecast_weather(15.0)  # issued in the future, says the clock
+    home.run(20)
+    home.ahead = 0
+    home.run(int(CONFIRM_S / 60) + 2)
+    if restarts:
+        home.stop()
+        home.start()
+        home.run(1)
+    assert home.weather_now() == 15.0
+    home.run(20)
+    home.forecast_weather(25.0)
+    assert home.weather_now() == 25.0
+    home.stop()
+
+
+def test_weather_forecasts_of_a_clock_ahead_bar_no_later_ones_where_the_disk_takes_no_correction():
+    memory = WeatherMemory([WeatherForecast("outdoor_temperature", START + 30 * DAY, np.array([START]), np.array([15.0]))])
+    assert memory.take(WeatherForecast("outdoor_temperature", START, np.array([START]), np.array([25.0])), retained=False, now=START)
+    assert memory.forecasts().newest("outdoor_temperature", START + 31 * DAY).values == [25.0]

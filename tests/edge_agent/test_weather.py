@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_agent.contract.errors import ConfigError
 from edge_agent.contract.schema import parse_house
-from edge_agent.contract.weather import WeatherForecast
+from edge_agent.contract.weather import WeatherForecast, WeatherForecasts
 from edge_agent.history import History
 from edge_agent.table import write_weather
 from edge_agent.weather import WeatherDecoder, WeatherMemory, add_weather, stored_weather
@@ -124,9 +124,9 @@ def issue(issued_at, value=20.0):
 
 def test_the_one_before_stays_because_the_newest_may_be_too_new_for_the_origin():
     memory = WeatherMemory()
-    assert memory.take(issue(NOON), retained=False)
-    assert not memory.take(issue(NOON + 60, 21.0), retained=False)  # ten minutes apart at least, or the next origin would find none
-    assert memory.take(issue(NOON + 600, 22.0), retained=False)
+    assert memory.take(issue(NOON), retained=False, now=NOON)
+    assert not memory.take(issue(NOON + 60, 21.0), retained=False, now=NOON + 60)  # ten minutes apart at least, or the next origin would find none
+    assert memory.take(issue(NOON + 600, 22.0), retained=False, now=NOON + 600)
     forecasts = memory.forecasts()
     assert forecasts.newest("outdoor_temperature", NOON + 599).values[0] == 20.0
     assert forecasts.newest("outdoor_temperature", NOON + 600).values[0] == 22.0
@@ -134,14 +134,35 @@ def test_the_one_before_stays_because_the_newest_may_be_too_new_for_the_origin()
 
 def test_what_the_broker_had_kept_is_not_made_young_by_a_restart():
     memory = WeatherMemory([issue(NOON)])
-    assert not memory.take(issue(NOON + 9 * HOUR), retained=True)
-    assert memory.take(issue(NOON + 9 * HOUR), retained=False)
+    assert not memory.take(issue(NOON + 9 * HOUR), retained=True, now=NOON + 9 * HOUR)
+    assert memory.take(issue(NOON + 9 * HOUR), retained=False, now=NOON + 9 * HOUR)
 
 
-def test_a_day_is_kept():
-    memory = WeatherMemory([issue(NOON + hour * HOUR) for hour in range(50)])
-    assert memory.forecasts().newest("outdoor_temperature", NOON + 24 * HOUR) is None
-    assert memory.forecasts().newest("outdoor_temperature", NOON + 26 * HOUR) is not None
+def hourly(n_hours, *, spacing=HOUR):
+    """Forecasts of ten days each, as a service issues them for `n_hours`."""
+    return [
+        WeatherForecast("outdoor_temperature", issued, issued + HOUR * np.arange(240), np.arange(240.0))
+        for issued in range(NOON, NOON + n_hours * HOUR, spacing)
+    ]
+
+
+def test_a_day_of_forecasts_is_kept_whole_and_the_first_hours_of_eight():
+    memory = WeatherMemory(hourly(10 * 24))
+    newest = NOON + 239 * HOUR
+    kept = {issued: memory.forecasts().newest("outdoor_temperature", issued) for issued in range(NOON, newest + 1, HOUR)}
+    ages = {(newest - issued) // HOUR: len(found.times) for issued, found in kept.items() if found is not None}
+    assert ages == {**dict.fromkeys(range(24), 240), **dict.fromkeys(range(24, 192), 16)}
+
+
+@pytest.mark.parametrize(("spacing", "half_an_hour"), [(HOUR, 0.0), (600, 0.5)])
+def test_in_place_of_sensors_the_memory_says_what_all_forecasts_say_and_is_small(spacing, half_an_hour):
+    issued = hourly(9 * 24, spacing=spacing)
+    memory, now = WeatherMemory(issued), issued[-1].issued_at
+    times = np.arange(now - 7 * 24 * HOUR, now, HOUR)
+    said, whole = (w.before(times, step_s=HOUR, role="outdoor_temperature") for w in (memory.forecasts(), WeatherForecasts(issued)))
+    np.testing.assert_allclose(said, whole, atol=half_an_hour)  # of forecasts every ten minutes one each half-hour stays
+    n_bytes = sum(f.times.nbytes + f.values.nbytes for f in memory.forecasts()._issues["outdoor_temperature"])  # noqa: SLF001
+    assert n_bytes < 700_000
 
 
 def test_the_history_gives_back_what_it_was_given(tmp_path):
