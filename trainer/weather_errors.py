@@ -21,6 +21,7 @@ from edge_agent.contract.series import Series
 from edge_agent.contract.weather import PerfectWeather, WeatherSource
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
 
 

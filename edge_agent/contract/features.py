@@ -1,7 +1,7 @@
 """Series + origins -> ModelInputs: the one place where a feature value is named and computed.
 
-Trainer and agent run this very code. Nothing at or after an origin is read, except the calendar; the weather ahead, and that of the past where no sensor
-tells it, is what its source says.
+Trainer and agent run this very code. Nothing at or after an origin is read, except the calendar; the weather ahead, and that of the past where no
+sensor tells it, is what its source says.
 """
 
 from __future__ import annotations

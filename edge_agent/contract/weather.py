@@ -1,4 +1,4 @@
-"""The weather over the horizon, and before it where no sensor tells: forecasts by when they were issued, and the perfect one, known only afterwards."""
+"""The weather ahead, and of the past where no sensor tells it: forecasts by when they were issued, and the perfect one, known only afterwards."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import pytest
 from edge_agent.contract.bundle import read_shipped_bundle, shipped_bundle
 from edge_agent.contract.schema import STEPS_S, Feature, parse_house
 from edge_agent.contract.series import Series
+from edge_agent.contract.weather import WeatherForecast, WeatherForecasts
 from edge_agent.forecaster import Forecaster, Model, base_forecaster
 
 DAY_S = 86_400
@@ -50,6 +51,33 @@ def test_it_forecasts_a_day_of_any_energy_target_at_any_step(step_s):
     assert forecast.mean.sum() == pytest.approx(24 * 200 + 6 * 400, rel=0.1)
     assert (np.diff(forecast.quantiles, axis=1) >= 0).all()
     assert forecast.quantiles.min() >= 0
+
+
+def test_a_home_without_a_thermometer_is_forecast_as_one_whose_thermometer_shows_what_was_forecast():
+    series, hour = two_months(3600), 3600
+    rng = np.random.default_rng(0)
+    degrees = (20 + np.repeat(rng.uniform(-6, 10, 64), 24) + rng.normal(0, 1, 64 * 24)).astype(np.float32)  # the last two days are ahead
+    energy = series.values[:, 0] + 60 * np.maximum(degrees[: len(series)] - 19, 0)  # an air conditioner
+    issued = [*series.times.tolist(), series.end]
+    weather = WeatherForecasts(
+        WeatherForecast("outdoor_temperature", at, at + hour // 2 + hour * np.arange(30), degrees[i : i + 30].astype(float))
+        for i, at in enumerate(issued)
+    )
+    meter, thermometer = Feature("meter", "energy"), Feature("balcony", "outdoor_temperature")
+    balcony = '{ name = "balcony", role = "outdoor_temperature", column = "o" }, { name = "living"'
+    without = parse_house(TEXT.replace("STEP", "3600"), source="test")
+    measuring = parse_house(TEXT.replace("STEP", "3600").replace('{ name = "living", role', f"{balcony}, role"), source="test")
+    living = np.full((len(series), 1), np.nan)
+
+    def mean(spec, sensors, *columns, weather):
+        features = (meter, *sensors, Feature("living", "indoor_temperature"))
+        known = Series(series.start, hour, features, np.column_stack([energy, *columns, living]))
+        return base_forecaster(spec, "mains").forecast(known, series.end, issued_at=series.end, weather=weather).mean
+
+    both = mean(measuring, (thermometer,), degrees[: len(series)], weather=weather)
+    np.testing.assert_allclose(mean(without, (), weather=weather), both, rtol=1e-5)
+    only_ahead = WeatherForecasts(forecast for forecast in [weather.newest("outdoor_temperature", series.end)] if forecast)
+    assert np.abs(mean(without, (), weather=only_ahead) / both - 1).max() > 0.02
 
 
 def test_other_roles_are_forecast_by_the_climatology():

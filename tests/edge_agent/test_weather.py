@@ -161,7 +161,7 @@ def test_in_place_of_sensors_the_memory_says_what_all_forecasts_say_and_is_small
     times = np.arange(now - 7 * 24 * HOUR, now, HOUR)
     said, whole = (w.before(times, step_s=HOUR, role="outdoor_temperature") for w in (memory.forecasts(), WeatherForecasts(issued)))
     np.testing.assert_allclose(said, whole, atol=half_an_hour)  # of forecasts every ten minutes one each half-hour stays
-    n_bytes = sum(f.times.nbytes + f.values.nbytes for f in memory.forecasts()._issues["outdoor_temperature"])  # noqa: SLF001
+    n_bytes = sum(f.times.nbytes + f.values.nbytes for f in memory.forecasts()._issues["outdoor_temperature"])
     assert n_bytes < 700_000
 
 

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from edge_agent.contract.schema import WEATHER_ROLES
+from edge_agent.contract.schema import WEATHER_ROLES, Feature
+from edge_agent.contract.series import Series
+from edge_agent.contract.weather import PerfectWeather
 from trainer.weather_errors import SIZES, FaultyForecasts
 
 HOUR = 3600
@@ -58,6 +60,12 @@ def test_origin_and_seed_decide_and_nothing_else():
 def test_finer_steps_see_the_same_error():
     hourly, fine = faulty(roles=WEATHER_ROLES[:1], horizon=24), faulty(roles=WEATHER_ROLES[:1], horizon=144, step_s=600)
     np.testing.assert_allclose(fine.reshape(len(ORIGINS), 24, 6).mean(axis=2)[:, 5], hourly[:, 5, 0], atol=0.3)
+
+
+def test_they_stand_in_for_no_sensor_in_training():
+    series = Series(int(ORIGINS[0]), HOUR, (Feature("north", "outdoor_temperature"),), np.ones((48, 1)))
+    faulty_ones = FaultyForecasts(PerfectWeather(series), seed=0)
+    assert np.isnan(faulty_ones.before(ORIGINS[:48], step_s=HOUR, role="outdoor_temperature")).all()
 
 
 def test_unknown_stays_unknown():
