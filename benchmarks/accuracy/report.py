@@ -53,8 +53,8 @@ Written by `make accuracy` on {date}. Machine: {machine}.
 **Protocol.** The first 80 % of each home's time may be learnt from, the last 20 % is scored: forecasts from every full hour whose 24 hours lie
 inside it, nothing at or after the origin looked at. MAE is the median's, RMSE the mean's; CRPS is twice the mean pinball loss over the nine deciles;
 *day* is the mean absolute error of the sum over the 24 hours. Skill = 1 - error / error of the
-[rolling climatology](../edge_agent/contract/baseline.py), the day's also over yesterday's total. *p10-p90* should hold 0.80. Rows with seeds show
-the mean over {seeds} and half their range (±). *As published*: with the band as an agent publishes it, corrected every day by how often it held, from
+[rolling climatology](../edge_agent/contract/baseline.py), the day's also over yesterday's total. *p10-p90* should hold 0.80. Rows with ± show
+the mean over {seeds} and half their range. *As published*: with the band as an agent publishes it, corrected every day by how often it held, from
 {before} days before the test span on (the model is untouched by that). Point forecasts have the quantiles of their own past errors at each lead time.
 
 **How untouched the test spans are.** Nothing is fitted, stopped, calibrated or gated on them. But while the recipe of the base model was worked out,
