@@ -7,6 +7,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 from edge_agent.config import HistoryLimits
@@ -22,7 +24,7 @@ from edge_agent.reading import Reading
 from edge_agent.rescue import damaged_files
 from edge_agent.retention import Retention
 from edge_agent.steps import ClosedStep
-from edge_agent.weather import add_weather, correct_weather
+from edge_agent.weather import KEEP_S, WeatherMemory, add_weather, correct_weather, stored_weather
 
 T = TypeVar("T")
 
@@ -224,10 +226,17 @@ class Keeper:
         return len(withdrawn) + self.read(lambda history: history.withdraw(open_from, step_s=step_s, later_than=later_than, by_s=by_s), 0)
 
     def correct_weather(self, *, later_than: float, by_s: float | None) -> None:
-        """As `weather.correct_weather`."""
+        """As `weather.correct_weather`, also of what was not written yet."""
         self.save()
+        early = [f for f in self._weather if f.issued_at <= later_than]
+        late = [] if by_s is None else [replace(f, issued_at=f.issued_at - by_s) for f in self._weather if f.issued_at > later_than]
+        self._weather = deque(early + late, maxlen=MOST_UNSAVED_ISSUED)
         with self._going_on():
             correct_weather(self.history, later_than=later_than, by_s=by_s)
+
+    def weather(self, otherwise: WeatherMemory) -> WeatherMemory:
+        """The last week's forecasts, also those that were not written yet; `otherwise`, and told, when nothing can be read."""
+        return self.read(lambda history: WeatherMemory(chain(stored_weather(history, last_s=KEEP_S), self._weather)), otherwise)
 
     def save_state(self, key: str, value: Any) -> None:
         """Write `value` under `key` now."""

@@ -39,7 +39,7 @@ from edge_agent.scoreboard import Scoreboard, score_payload
 from edge_agent.steps import ClosedStep, StepBuilder
 from edge_agent.systemd import Notifier
 from edge_agent.timing import Timing
-from edge_agent.weather import KEEP_S, WeatherDecoder, WeatherMemory, stored_weather
+from edge_agent.weather import WeatherDecoder, WeatherMemory
 from edge_agent.zigbee import Decoder
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class Service:
     def start(self) -> None:
         """Open the history, go on where the last run stopped, begin to connect."""
         self.keeper.open(self.house)
-        self._remember_weather()
+        self.weather = self.keeper.weather(self.weather)
         self._resume()
         announced_before = self.keeper.read(lambda history: history.state(ANNOUNCED), None) or []
         self.keeper.save_state(ANNOUNCED, self.publisher.announce(announced_before=announced_before))
@@ -225,7 +225,7 @@ class Service:
     def _go_back(self, undo: Undo) -> None:
         """Take back what a clock ahead had closed."""
         self.keeper.correct_weather(later_than=undo.later_than, by_s=undo.by_s)
-        self._remember_weather()
+        self.weather = self.keeper.weather(self.weather)
         if self.builder.open_from is None or undo.since >= self.builder.open_from:
             return
         self.builder, n = go_back(undo, self.house, self.keeper)
@@ -234,9 +234,6 @@ class Service:
         self.recent.cut(open_from)
         self._next_close = float("-inf")
         self.health.happened(f"{n} steps from {iso_utc(open_from)} on are closed again: the clock was ahead")
-
-    def _remember_weather(self) -> None:
-        self.weather = self.keeper.read(lambda history: WeatherMemory(stored_weather(history, last_s=KEEP_S)), self.weather)
 
     def _tell_clock(self) -> None:
         """Say at once that steps wait for the clock: nothing else would come."""

@@ -6,12 +6,15 @@ import pytest
 from edge_agent.config import HistoryLimits
 from edge_agent.contract.errors import ConfigError, ServiceError, StorageError
 from edge_agent.contract.schema import parse_house
+from edge_agent.contract.weather import WeatherForecast
+from edge_agent.database import Database
 from edge_agent.health import Health
 from edge_agent.history import BUILDER, History
 from edge_agent.keeping import REOPEN_EVERY_S, Keeper
 from edge_agent.reading import Reading
 from edge_agent.rescue import damaged_files
 from edge_agent.steps import ClosedStep
+from edge_agent.weather import WeatherMemory, stored_weather
 
 STEP = 600
 T = 1_772_359_200
@@ -226,3 +229,20 @@ def test_a_replay_forgets_as_its_hours_fly_by(make, is_replay, monkeypatch):
         add(keeper, i)
         keeper.keep(float(i))  # a second of ours for an hour of the house
     assert (len(keeper.history.readings_since(T)) < 80) == is_replay
+
+
+def test_weather_forecasts_that_came_while_the_clock_was_ahead_and_the_disk_took_nothing_get_their_true_times(make, monkeypatch):
+    def no_room(*_, **__):
+        raise StorageError("disk full")
+
+    def forecast(issued_at):
+        return WeatherForecast("outdoor_temperature", issued_at, np.array([T]), np.array([15.0]))
+
+    keeper, ahead = make(), 30 * 86_400.0
+    with monkeypatch.context() as full:
+        full.setattr(Database, "transaction", no_room)
+        keeper.add_weather([forecast(T), forecast(T + 3600.0 + ahead)])
+        keeper.correct_weather(later_than=T + ahead / 2, by_s=ahead)
+        assert keeper.weather(WeatherMemory()).forecasts().newest("outdoor_temperature", T + 7200).issued_at == T + 3600.0
+    assert keeper.save()
+    assert [f.issued_at for f in stored_weather(keeper.history)] == [T, T + 3600.0]
