@@ -65,7 +65,7 @@ class HistoryLimits:
     issued_s: float = 35.0 * DAY_S
     """Whole: at 10 minutes 144 a day of 6 kB. They are needed until their day is scored; scores stay."""
     weather_s: float = 366.0 * DAY_S
-    """Weather forecasts as they came: four roles each hour take 20 MB."""
+    """Weather forecasts as they came: four roles each hour take 37 MB."""
     max_bytes: int = 1_000_000_000
     """Of the file; SQLite's log beside it takes up to 16 MB more."""
 

@@ -105,10 +105,10 @@ def _silence(bridge: Bridge, seen: Seen, user: str | None) -> Iterator[str]:
 
 
 def _listen(link: BrokerLink, decoder: Decoder, weather: WeatherDecoder, house: HouseSpec, *, devices_topic: str, seconds: float) -> Seen:
-    """Until every sensor has delivered, or the time is up."""
+    """Until every sensor and every weather forecast has delivered, or the time is up."""
     seen, end = Seen(), time.monotonic() + seconds
-    wanted = {sensor.name for sensor in house.sensors if sensor.topic is not None}
-    while time.monotonic() < end and not wanted <= seen.readings.keys():
+    wanted, forecasts = {sensor.name for sensor in house.sensors if sensor.topic is not None}, {source.role for source in house.weather}
+    while time.monotonic() < end and not (wanted <= seen.readings.keys() and forecasts <= seen.weather.keys()):
         message = link.get(max(end - time.monotonic(), 0.0))
         if message is None:
             continue
@@ -166,7 +166,7 @@ def remembered(house: HouseSpec, path: Path) -> Past:
     if not path.exists():
         return Past()
     with History(path) as history:
-        last = history.last_closed()
+        last = history.last_step()
         habits, addresses = history.state(HABITS) or {}, history.state(ADDRESSES) or {}
         if last is None:
             return Past(addresses=addresses)

@@ -236,7 +236,8 @@ class Keeper:
 
     def weather(self, otherwise: WeatherMemory) -> WeatherMemory:
         """The last week's forecasts, also those that were not written yet; `otherwise`, and told, when nothing can be read."""
-        return self.read(lambda history: WeatherMemory(chain(stored_weather(history, last_s=KEEP_S), self._weather)), otherwise)
+        step_s = otherwise.step_s
+        return self.read(lambda history: WeatherMemory(chain(stored_weather(history, last_s=KEEP_S), self._weather), step_s=step_s), otherwise)
 
     def save_state(self, key: str, value: Any) -> None:
         """Write `value` under `key` now."""

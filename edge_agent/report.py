@@ -21,7 +21,7 @@ def report_lines(house: HouseSpec, history: History, *, days: int, price: float 
     Raises:
         ServiceError: there is no closed step yet.
     """
-    last = history.last_closed()
+    last = history.last_step()
     if last is None:
         raise ServiceError(f"{history.path}: no forecast was made from it yet: start the agent, and wait for the first step")
     for target in house.targets:

@@ -98,7 +98,7 @@ class Service:
         self.clock.explains = self.leaps.explains
         self.timing = Timing(self.clock, link)
         self.publisher = Publisher(house, settings, link)
-        self.weather_decoder, self.weather = WeatherDecoder(house), WeatherMemory()
+        self.weather_decoder, self.weather = WeatherDecoder(house), WeatherMemory(step_s=house.step_s)
         self._command_topic, self._birth_topic = f"{self.publisher.base}/cmd/forecast", f"{settings.discovery_prefix}/status"
         self.builder = StepBuilder(house)
         self.recent = self._new_recent()
@@ -204,7 +204,8 @@ class Service:
     def _may_close(self, now: float) -> bool:
         open_from = self.builder.open_from
         is_overdue = open_from is not None and open_from + self.house.step_s + self.builder.grace_s <= now
-        return self.settings.replay_clock or self.timing.may_close(is_overdue=is_overdue)
+        wants_weather = bool(self.house.weather) and self.recent.end is None  # the first forecast, which follows at once
+        return self.settings.replay_clock or self.timing.may_close(is_overdue=is_overdue or wants_weather)
 
     def _look_at_clock(self) -> None:
         """Go by the clock, and mend what a wrong one has done."""
@@ -288,8 +289,8 @@ class Service:
         if now == float("-inf"):  # recorded days have not begun yet
             return
         found = self.weather_decoder.decode(message.topic, message.payload, received_at=now, retained=message.retained)
-        news = [forecast for forecast in found if self.weather.take(forecast, retained=message.retained, now=now)]
-        self.keeper.add_weather(news)
+        taken = (self.weather.take(forecast, retained=message.retained, now=now) for forecast in found)
+        self.keeper.add_weather(forecast for forecast in taken if forecast is not None)
 
     def _take_readings(self, message: Message) -> None:
         received_at = None if self.settings.replay_clock else self.timing.received_at(message)

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Final, TextIO
 
 import numpy as np
@@ -51,18 +53,21 @@ def write_weather(history: History, file: TextIO) -> int:
     Raises:
         ServiceError: none has come yet.
     """
-    cells: dict[tuple[float, int], dict[str, float]] = {}
-    for forecast in stored_weather(history):
-        for time, value in zip(forecast.times.tolist(), forecast.values.tolist(), strict=True):
-            cells.setdefault((forecast.issued_at, time), {})[forecast.role] = value
-    if not cells:
+    writer, n_rows = csv.writer(file), 0
+    for issued_at, issue in groupby(stored_weather(history), key=attrgetter("issued_at")):  # a year of them would not fit in memory at once
+        cells: dict[int, dict[str, float]] = {}
+        for forecast in issue:
+            for time, value in zip(forecast.times.tolist(), forecast.values.tolist(), strict=True):
+                cells.setdefault(time, {})[forecast.role] = value
+        if n_rows == 0:
+            writer.writerow(["issued", "time", *WEATHER_ROLES])
+        for time, values in sorted(cells.items()):
+            row = [f"{values[role]:.6g}" if role in values else "" for role in WEATHER_ROLES]
+            writer.writerow([iso_utc(math.ceil(issued_at)), iso_utc(time), *row])
+        n_rows += len(cells)
+    if n_rows == 0:
         raise ServiceError(f"{history.path}: holds no weather forecast yet; add [[weather]] to house.toml and wait for the first one")
-    writer = csv.writer(file)
-    writer.writerow(["issued", "time", *WEATHER_ROLES])
-    for (issued_at, time), values in sorted(cells.items()):
-        row = [f"{values[role]:.6g}" if role in values else "" for role in WEATHER_ROLES]
-        writer.writerow([iso_utc(math.ceil(issued_at)), iso_utc(time), *row])
-    return len(cells)
+    return n_rows
 
 
 def _rows(house: HouseSpec, series: Series) -> Iterator[list[str]]:

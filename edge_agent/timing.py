@@ -51,7 +51,7 @@ class Timing:
         return message.received_at if at is None else at
 
     def may_close(self, *, is_overdue: bool) -> bool:
-        """Whether steps may be closed. `is_overdue`: they were over before the agent began, so that the broker may know more of them."""
+        """Whether steps may be closed. `is_overdue`: the broker may know more of them, or of the weather, because the agent has just begun."""
         if not self._may_close:
             now, is_there = self.clock.boot(), self.source.connected.is_set()
             if not is_there:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +25,10 @@ from edge_agent.payload import LATEST, number_in, unix_s_in
 
 MAX_PAYLOAD: Final = 256 * 1024
 MAX_DEPTH: Final = 4
+MAX_AHEAD_S: Final = 3 * 86_400
+"""What a forecast says of later days is left out: half a day after its issue it is not asked any more, and then for a day ahead."""
+MAX_VALUES: Final = 1000
+"""Of one role in one message: three days in steps of five minutes are 864. More would fill the memory."""
 TIME_KEYS: Final = ("datetime", "time")
 ISSUED_KEYS: Final = ("issued", "issued_at")
 WHOLE_S: Final = 86_400
@@ -32,17 +37,16 @@ KEEP_S: Final = 8 * 86_400
 """How long its first hours stay, in place of sensors: a day more than models read of the past."""
 NEAR_APART_S: Final = 1800
 """Of forecasts that came closer together only one's first hours stay: four roles take half a megabyte."""
-MIN_APART_S: Final = 600
-"""A forecast of the same role that comes sooner than this after the last one is left out: the one before must stay, because only what was issued
-before an origin may be used there."""
 
 
 @dataclass(frozen=True)
-class _Table:
-    """Times and columns of one message."""
+class _Found:
+    """One column of a message, beside its times."""
 
     times: Sequence[Any]
-    columns: Mapping[str, Sequence[Any]]
+    values: Sequence[Any]
+    offset_s: float
+    """How far the clock of times without an offset is ahead of UTC."""
 
 
 class WeatherDecoder:
@@ -71,15 +75,23 @@ class WeatherDecoder:
         if message is None:
             return []
         said = _said_issued(message)
-        forecasts = []
+        forecasts: list[WeatherForecast] = []
         for source in self._topics[topic]:
             known = dict(self._values(source, message))
             if known:
-                times = np.array(sorted(known), np.int64)
-                issued_at = said if said is not None else min(received_at, float(times[0] + EDGE_S)) if retained else received_at
-                values = np.array([known[time] for time in times.tolist()])
-                forecasts.append(WeatherForecast(source.role, min(issued_at, received_at), times, values))
+                issued_at = min(received_at, said if said is not None else min(known) + EDGE_S if retained else received_at)
+                forecasts += self._forecast(source, issued_at, known)
         return forecasts
+
+    def _forecast(self, source: WeatherTopic, issued_at: float, known: Mapping[int, float]) -> Iterator[WeatherForecast]:
+        """What may be asked of it; nothing, and counted, when it is none of the next days or too much."""
+        times = np.array(sorted(time for time in known if time <= issued_at + MAX_AHEAD_S), np.int64)
+        if not len(times):
+            self.rejected[source.topic, "only times more than three days ahead"] += 1
+        elif len(times) > MAX_VALUES:
+            self.rejected[source.topic, f"more than {MAX_VALUES} values of the next three days"] += 1
+        else:
+            yield WeatherForecast(source.role, issued_at, times, np.array([known[time] for time in times.tolist()]))
 
     def _message(self, topic: str, payload: bytes) -> Any:
         """The JSON list or object; None, and counted, when it is none."""
@@ -97,13 +109,13 @@ class WeatherDecoder:
 
     def _values(self, source: WeatherTopic, message: Any) -> Iterator[tuple[int, float]]:
         """Valid times and values of one role; what cannot be used is counted."""
-        table = next((table for table in _tables(message, MAX_DEPTH) if source.field in table.columns), None)
-        if table is None:
+        found = next(_columns(message, source.field, MAX_DEPTH, 0.0), None)
+        if found is None:
             self.rejected[source.topic, f"no forecast with times and {source.field!r}"] += 1
             return
-        role, offset_s = ROLES[source.role], _offset_s(message)
-        for raw_time, raw in zip(table.times, table.columns[source.field], strict=False):
-            time, number = unix_s_in(raw_time, naive_offset_s=offset_s), number_in(raw)
+        role = ROLES[source.role]
+        for raw_time, raw in zip(found.times, found.values, strict=False):
+            time, number = unix_s_in(raw_time, naive_offset_s=found.offset_s), number_in(raw)
             if raw is None:
                 continue
             if time is None or not 0 <= time <= LATEST:
@@ -116,32 +128,31 @@ class WeatherDecoder:
                 yield int(time), value
 
 
-def _tables(message: Any, depth: int) -> Iterator[_Table]:
-    """Every table in a message, the outermost first."""
+def _columns(message: Any, name: str, depth: int, offset_s: float) -> Iterator[_Found]:
+    """Every column `name` of a message that has times beside it, the outermost first. No other is touched: hostile messages have many."""
     if depth == 0:
         return
     if isinstance(message, list):
         rows = [row for row in message if isinstance(row, dict)]
         for key in TIME_KEYS:
-            if rows and key in rows[0]:
-                yield _Table([row.get(key) for row in rows], {name: [row.get(name) for row in rows] for name in rows[0]})
+            if any(key in row and name in row for row in rows):
+                yield _Found([row.get(key) for row in rows], [row.get(name) for row in rows], offset_s)
+        inner: Iterable[Any] = rows
     elif isinstance(message, dict):
-        columns = {name: column for name, column in message.items() if isinstance(column, list)}
+        offset_s = number_in(message.get("utc_offset_seconds")) or offset_s  # Open-Meteo says so when a time zone was asked for
         for key in TIME_KEYS:
-            if key in columns:
-                yield _Table(columns[key], columns)
-        for item in message.values():
-            yield from _tables(item, depth - 1)
+            if isinstance(message.get(key), list) and isinstance(message.get(name), list):
+                yield _Found(message[key], message[name], offset_s)
+        inner = message.values()
+    else:
+        return
+    for item in inner:
+        yield from _columns(item, name, depth - 1, offset_s)
 
 
 def _said_issued(message: Any) -> float | None:
     found = (unix_s_in(message[key], naive_offset_s=0.0) for key in ISSUED_KEYS if isinstance(message, dict) and key in message)
     return next(found, None)
-
-
-def _offset_s(message: Any) -> float:
-    """How far the clock of times without an offset is ahead of UTC: Open-Meteo says so when a time zone was asked for."""
-    return (number_in(message.get("utc_offset_seconds")) or 0.0) if isinstance(message, dict) else 0.0
 
 
 @dataclass
@@ -172,30 +183,45 @@ class _Kept:
 class WeatherMemory:
     """The forecasts of the last day, and the first hours of those of a week before, to ask at an origin."""
 
-    def __init__(self, forecasts: Iterable[WeatherForecast] = ()) -> None:
-        """Begin with `forecasts`, in the order of their issue."""
+    def __init__(self, forecasts: Iterable[WeatherForecast] = (), *, step_s: int) -> None:
+        """Begin with `forecasts`, in the order of their issue, of a house with steps of `step_s`."""
         self._kept: defaultdict[str, _Kept] = defaultdict(_Kept)
+        self.step_s = step_s
         for forecast in forecasts:
             self._kept[forecast.role].keep(forecast)
 
-    def take(self, forecast: WeatherForecast, *, retained: bool, now: float) -> bool:
-        """Keep `forecast` where it is news, which is the answer. What the broker had kept is none when it says the same as the last one.
+    def take(self, forecast: WeatherForecast, *, retained: bool, now: float) -> WeatherForecast | None:
+        """Keep `forecast` where it is news, and return it as it is to be stored.
 
+        What the broker had kept is none when it says the same as the last one. Of several that come within one of the house's steps
+        the last one counts: it takes the place of the one before, and its time of issue, which lies between the same two origins. So
+        nothing changes for an origin that has been, and of those that waited in the broker while the agent was away the newest is used.
         What was issued after `now` (unix s) came while the clock was ahead, and is forgotten.
         """
         kept = self._kept[forecast.role]
         kept.forget_after(now)
         if kept.whole:
             last = kept.whole[-1]
-            says_the_same = np.array_equal(last.times, forecast.times) and np.allclose(last.values, forecast.values)
-            if forecast.issued_at < last.issued_at + MIN_APART_S or (retained and says_the_same):
-                return False
+            if forecast.issued_at < last.issued_at or (retained and _say_the_same(last, forecast)):
+                return None
+            if self._next_origin(forecast) == self._next_origin(last):
+                forecast = replace(forecast, issued_at=last.issued_at)
+                kept.whole.pop()
         kept.keep(forecast)
-        return True
+        return forecast
+
+    def _next_origin(self, forecast: WeatherForecast) -> int:
+        return math.ceil(forecast.issued_at / self.step_s)
 
     def forecasts(self) -> WeatherForecasts:
         """All that is kept."""
         return WeatherForecasts(forecast for kept in self._kept.values() for forecast in (*kept.near, *kept.whole))
+
+
+def _say_the_same(one: WeatherForecast, other: WeatherForecast) -> bool:
+    """Whether they agree wherever both say something: the same message is cut off elsewhere when its age is guessed otherwise."""
+    _, here, there = np.intersect1d(one.times, other.times, return_indices=True)
+    return len(here) > 0 and np.allclose(one.values[here], other.values[there])
 
 
 def add_weather(history: History, forecasts: Iterable[WeatherForecast]) -> None:
@@ -216,7 +242,8 @@ def correct_weather(history: History, *, later_than: float, by_s: float | None) 
 
 def stored_weather(history: History, *, last_s: float | None = None) -> Iterator[WeatherForecast]:
     """Forecasts in the history in the order of their issue: all, or those of the last `last_s` before the newest."""
-    keys = "SELECT role, issued_at FROM weather WHERE issued_at >= (SELECT max(issued_at) FROM weather) - ? ORDER BY issued_at, role"
+    sound = f"SELECT role, issued_at FROM weather WHERE issued_at < {LATEST}"  # noqa: S608  a number; a damaged row may hold text, which is more than any
+    keys = f"SELECT * FROM ({sound}) WHERE issued_at >= (SELECT max(issued_at) FROM ({sound})) - ? ORDER BY issued_at, role"  # noqa: S608
     for role, issued_at in history.rows(keys, 1e12 if last_s is None else last_s):  # all forecasts at once would not fit in the agent's memory
         for times, values in history.rows("SELECT times, forecast FROM weather WHERE role = ? AND issued_at = ?", role, issued_at):
             with contextlib.suppress(ValueError, TypeError, DataError):  # a row saved from a damaged file may hold anything

@@ -243,6 +243,6 @@ def test_weather_forecasts_that_came_while_the_clock_was_ahead_and_the_disk_took
         full.setattr(Database, "transaction", no_room)
         keeper.add_weather([forecast(T), forecast(T + 3600.0 + ahead)])
         keeper.correct_weather(later_than=T + ahead / 2, by_s=ahead)
-        assert keeper.weather(WeatherMemory()).forecasts().newest("outdoor_temperature", T + 7200).issued_at == T + 3600.0
+        assert keeper.weather(WeatherMemory(step_s=STEP)).forecasts().newest("outdoor_temperature", T + 7200).issued_at == T + 3600.0
     assert keeper.save()
     assert [f.issued_at for f in stored_weather(keeper.history)] == [T, T + 3600.0]

@@ -258,6 +258,27 @@ def test_the_doctor_tells_what_delivers(broker, controller, house, tmp_path, cap
     assert lines[-1].startswith("1 of 2 sensors delivered, 1 problems")
 
 
+@pytest.mark.broker
+def test_the_doctor_listens_until_the_weather_has_come_too(broker, controller, house, tmp_path, capsys):
+    house.write_text(HOUSE + '\n[[weather]]\nrole = "wind_speed"\ntopic = "weather"\nfield = "wind"\n')
+    told = threading.Event()
+
+    def talk():
+        for _ in range(20):
+            controller.say("meter", START, energy=1.5)
+            controller.say("room", START, temperature=20)
+            told.wait(0.05)
+        controller.client.publish("weather", json.dumps({"time": [START], "wind": [3]}), qos=1)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        assert main(["doctor", "--house", str(house), "--state-dir", str(tmp_path), "--broker", f"127.0.0.1:{broker.port}", "--seconds", "20"]) == 0
+    finally:
+        thread.join()
+    assert capsys.readouterr().out.splitlines()[-1].startswith("2 of 2 sensors delivered, 0 problems")
+
+
 def failing(capsys, *arguments):
     """Exit code and error text of a command that must fail."""
     return main([str(argument) for argument in arguments]), capsys.readouterr().err

@@ -7,7 +7,8 @@ import pytest
 
 from edge_agent.contract.errors import ServiceError
 from edge_agent.contract.localtime import iso_local
-from edge_agent.contract.schema import parse_house
+from edge_agent.contract.schema import Feature, parse_house
+from edge_agent.contract.series import Series
 from edge_agent.history import History
 from edge_agent.report import report_lines
 from edge_agent.steps import ClosedStep
@@ -54,6 +55,14 @@ def test_a_days_total_is_compared_with_the_last_forecast_before_it(history):
     assert lines[0] == "energy (kWh a day)"
     assert lines[1] == "  2026-06-01  forecast     2.20  (1.70 to 2.70)  full      actual     2.40  error -0.20  in the band"
     assert lines[2] == "  2026-06-02  forecast     2.30  (1.80 to 2.80)  full      not over, or not known throughout"
+
+
+def test_imported_steps_are_enough(tmp_path):
+    with History(tmp_path / "imported.db") as history:
+        history.bind(HOUSE)
+        history.import_series(Series(START, 3600, (Feature("meter", "energy"),), np.full((24, 1), 100.0)))
+        save(history, "energy", origin=START, value=2200.0, day=date(2026, 6, 1))
+        assert "actual     2.40" in list(report_lines(HOUSE, history, days=3))[1]
 
 
 def test_a_temperature_is_compared_by_the_days_mean(history):

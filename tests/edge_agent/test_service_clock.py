@@ -290,6 +290,23 @@ def back_after_an_hour_without_a_broker(tmp_path):
     return home
 
 
+def test_the_first_forecast_waits_for_the_weather_that_the_broker_has_kept(tmp_path):
+    home = Home(tmp_path, house=replace(HOUSE, weather=(WeatherTopic("outdoor_temperature", WEATHER, "temperature_2m", "degC"),)))
+    home.start()
+    home.run(30)
+    home.stop()
+    home.start()  # no step is overdue
+    link = home.service.link
+    link.is_drained = False
+    home.service.turn()
+    assert link.origins() == []
+    home.forecast_weather(15.0)
+    link.is_drained = True
+    home.service.turn()
+    assert link.origins()
+    home.stop()
+
+
 def test_steps_do_not_wait_for_ever_for_a_broker(tmp_path):
     home = back_after_an_hour_without_a_broker(tmp_path)
     home.service.turn()
@@ -356,6 +373,6 @@ def test_weather_forecasts_that_came_while_the_clock_was_ahead_bar_no_later_ones
 
 
 def test_weather_forecasts_of_a_clock_ahead_bar_no_later_ones_where_the_disk_takes_no_correction():
-    memory = WeatherMemory([WeatherForecast("outdoor_temperature", START + 30 * DAY, np.array([START]), np.array([15.0]))])
+    memory = WeatherMemory([WeatherForecast("outdoor_temperature", START + 30 * DAY, np.array([START]), np.array([15.0]))], step_s=600)
     assert memory.take(WeatherForecast("outdoor_temperature", START, np.array([START]), np.array([25.0])), retained=False, now=START)
     assert memory.forecasts().newest("outdoor_temperature", START + 31 * DAY).values == [25.0]

@@ -1,6 +1,7 @@
 """Weather forecasts over MQTT: the two common forms of JSON, when they were issued, and what survives a restart."""
 
 import json
+import tracemalloc
 from datetime import UTC, datetime
 
 import numpy as np
@@ -68,6 +69,35 @@ def test_columns_of_open_meteo_in_local_time():
     assert not rejected
 
 
+def test_the_offset_holds_for_what_lies_in_the_same_object():
+    found, _ = decoded([{"payload": COLUMNS}, {}], topic="weather/meteo")
+    assert [f.times.tolist() for f in found] == [[NOON, NOON + 2 * HOUR]]
+
+
+def test_a_first_row_without_a_value_hides_no_others():
+    found, _ = decoded([{"datetime": "2026-06-01T12:00:00Z"}, ROWS[1]])
+    assert [f.times.tolist() for f in found] == [[NOON + HOUR], [NOON + HOUR]]
+
+
+def test_of_later_days_nothing_is_kept_and_of_hostile_messages_little():
+    hours = {"time": [NOON + HOUR * hour for hour in range(240)], "shortwave_radiation": [1] * 240}
+    assert decoded(hours, topic="weather/meteo")[0][0].times[-1] == NOON + 72 * HOUR
+    seconds = {"time": list(range(NOON, NOON + 1001)), "shortwave_radiation": [1] * 1001}
+    assert decoded(seconds, topic="weather/meteo") == ([], {("weather/meteo", "more than 1000 values of the next three days"): 1})
+    years = {"time": [NOON + 400 * 24 * HOUR], "shortwave_radiation": [1]}
+    assert decoded(years, topic="weather/meteo") == ([], {("weather/meteo", "only times more than three days ahead"): 1})
+
+
+def test_a_message_of_many_columns_takes_no_memory_for_them():
+    rows = [{"time": NOON, "temperature": 20.0, **dict.fromkeys(map(str, range(2000)), 0)}, *({} for _ in range(60_000))]
+    tracemalloc.start()
+    found, _ = decoded(json.dumps(rows, separators=(",", ":")).encode())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [f.role for f in found] == ["outdoor_temperature"]
+    assert peak < 20_000_000
+
+
 def test_times_without_an_offset_are_utc():
     message = {"time": ["2026-06-01T12:00"], "shortwave_radiation": [700]}
     assert decoded(message, topic="weather/meteo")[0][0].times.tolist() == [NOON]
@@ -123,19 +153,28 @@ def issue(issued_at, value=20.0):
 
 
 def test_the_one_before_stays_because_the_newest_may_be_too_new_for_the_origin():
-    memory = WeatherMemory()
+    memory = WeatherMemory(step_s=600)
     assert memory.take(issue(NOON), retained=False, now=NOON)
-    assert not memory.take(issue(NOON + 60, 21.0), retained=False, now=NOON + 60)  # ten minutes apart at least, or the next origin would find none
     assert memory.take(issue(NOON + 600, 22.0), retained=False, now=NOON + 600)
     forecasts = memory.forecasts()
     assert forecasts.newest("outdoor_temperature", NOON + 599).values[0] == 20.0
     assert forecasts.newest("outdoor_temperature", NOON + 600).values[0] == 22.0
 
 
+def test_of_several_within_a_step_the_last_counts_and_no_origin_before_sees_it():
+    memory = WeatherMemory(step_s=600)
+    came = [memory.take(issue(NOON + s, value), retained=False, now=NOON + s) for s, value in ((0, 9.0), (1, 10.0), (2, 20.0), (599, 30.0))]
+    assert [f.issued_at for f in came] == [NOON, NOON + 1, NOON + 1, NOON + 1]  # the last three are one row of the history
+    forecasts = memory.forecasts()
+    assert [forecasts.newest("outdoor_temperature", NOON + s).values[0] for s in (0, 600)] == [9.0, 30.0]
+    assert memory.take(issue(NOON - 1), retained=False, now=NOON + 599) is None  # older by its own word
+
+
 def test_what_the_broker_had_kept_is_not_made_young_by_a_restart():
-    memory = WeatherMemory([issue(NOON)])
-    assert not memory.take(issue(NOON + 9 * HOUR), retained=True, now=NOON + 9 * HOUR)
-    assert memory.take(issue(NOON + 9 * HOUR), retained=False, now=NOON + 9 * HOUR)
+    memory = WeatherMemory([issue(NOON)], step_s=600)
+    longer = WeatherForecast("outdoor_temperature", NOON + 9 * HOUR, NOON + HOUR * np.arange(-3, 50), np.full(53, 20.0))
+    assert memory.take(longer, retained=True, now=NOON + 9 * HOUR) is None
+    assert memory.take(longer, retained=False, now=NOON + 9 * HOUR)
 
 
 def hourly(n_hours, *, spacing=HOUR):
@@ -147,7 +186,7 @@ def hourly(n_hours, *, spacing=HOUR):
 
 
 def test_a_day_of_forecasts_is_kept_whole_and_the_first_hours_of_eight():
-    memory = WeatherMemory(hourly(10 * 24))
+    memory = WeatherMemory(hourly(10 * 24), step_s=600)
     newest = NOON + 239 * HOUR
     kept = {issued: memory.forecasts().newest("outdoor_temperature", issued) for issued in range(NOON, newest + 1, HOUR)}
     ages = {(newest - issued) // HOUR: len(found.times) for issued, found in kept.items() if found is not None}
@@ -157,7 +196,7 @@ def test_a_day_of_forecasts_is_kept_whole_and_the_first_hours_of_eight():
 @pytest.mark.parametrize(("spacing", "half_an_hour"), [(HOUR, 0.0), (600, 0.5)])
 def test_in_place_of_sensors_the_memory_says_what_all_forecasts_say_and_is_small(spacing, half_an_hour):
     issued = hourly(9 * 24, spacing=spacing)
-    memory, now = WeatherMemory(issued), issued[-1].issued_at
+    memory, now = WeatherMemory(issued, step_s=600), issued[-1].issued_at
     times = np.arange(now - 7 * 24 * HOUR, now, HOUR)
     said, whole = (w.before(times, step_s=HOUR, role="outdoor_temperature") for w in (memory.forecasts(), WeatherForecasts(issued)))
     np.testing.assert_allclose(said, whole, atol=half_an_hour)  # of forecasts every ten minutes one each half-hour stays
@@ -178,7 +217,8 @@ def test_a_damaged_row_is_passed_over(tmp_path):
         add_weather(history, [issue(NOON)])
         with history.transaction() as db:
             db.execute("INSERT INTO weather VALUES ('wind_speed', 0, X'00', 'text'), ('wind_speed', 1, X'0000000000000000', X'0000C07F')")
-        assert [facts(f) for f in stored_weather(history)] == [facts(issue(NOON))]
+            db.execute("INSERT INTO weather SELECT role, 'text', times, forecast FROM weather WHERE role = 'outdoor_temperature'")
+        assert [facts(f) for f in stored_weather(history)] == [facts(f) for f in stored_weather(history, last_s=HOUR)] == [facts(issue(NOON))]
 
 
 def test_an_empty_history_gives_nothing(tmp_path):
