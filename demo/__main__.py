@@ -19,12 +19,12 @@ from demo.broker import start_broker
 from demo.folder import Folder, prepare_folder
 from demo.material import Material, recorded_material, simulated_material
 from demo.outcome import Outcome, Payload, forecast_table, score_forecasts, score_table
-from demo.parts import Listener, read_retained, replay_days, start_agent, train_and_export
+from demo.parts import Listener, read_retained, replay_days, start_agent, tune_and_export
 from demo.picture import draw_forecast
 from demo.replay import Connection
 from edge_agent.commands import HISTORY
 from edge_agent.config import host_and_port
-from edge_agent.contract.bundle import shipped_bundle
+from edge_agent.contract.bundle import read_shipped_bundle, shipped_bundle
 from edge_agent.contract.errors import ConfigError, HearthcastError
 from edge_agent.history import History
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="hearthcast-demo", description="Forecast a house end to end: train, export, run the agent, replay its sensors."
+        prog="hearthcast-demo", description="Forecast a house end to end: tune the model that ships, export it, run the agent, replay its sensors."
     )
     parser.add_argument("--data", type=Path, metavar="FILE", help="CSV or Parquet of a real house (default: a simulated one)")
     parser.add_argument("--house", type=Path, metavar="TOML", help="describes the house of --data (default: the reference house)")
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("demo-output"), metavar="DIR", help="folder for everything the demo writes (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=7, metavar="N", help="which house is simulated (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="replay three days only; take the model that ships, or train a very small one")
+    parser.add_argument("--quick", action="store_true", help="replay three days only, and take the model that ships as it is")
     return parser
 
 
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         material = _material(options, folder)
         console.print(material.story)
     with part(console, 2, "the model"):
-        bundle = _bundle(material, folder, quick=options.quick, console=console)
+        bundle = _bundle(folder, quick=options.quick, console=console)
     with ExitStack() as running:
         with part(console, 3, "broker and agent"):
             (host, port), pids = _broker(options.broker, folder, running)
@@ -136,13 +136,16 @@ def _material(options: argparse.Namespace, folder: Folder) -> Material:
     return material
 
 
-def _bundle(material: Material, folder: Folder, *, quick: bool, console: Console) -> Path | None:
-    """A bundle trained here; in a hurry None, which means the one that ships, where there is one."""
-    shipped = shipped_bundle()
-    if quick and shipped is not None:
-        console.print(f"the model that ships with Hearthcast: {shipped}")
-        return None
-    return train_and_export(material, folder, quick=quick)
+def _bundle(folder: Folder, *, quick: bool, console: Console) -> Path | None:
+    """A bundle tuned here; in a hurry None, which means the one that ships, as it is."""
+    shipped = read_shipped_bundle()
+    if shipped is None:
+        raise ConfigError("the model that ships is not in this installation: install Hearthcast as a whole")
+    manifest = shipped.manifest
+    console.print(
+        f"the model that ships: {manifest.name} {manifest.version}, trained over {len(manifest.training['houses'])} homes, never on this one"
+    )
+    return None if quick else tune_and_export(folder)
 
 
 def _broker(wanted: str, folder: Folder, running: ExitStack) -> tuple[tuple[str, int], tuple[int, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,6 @@ import numpy as np
 
 from demo.folder import Folder
 from demo.household import Household, draw_household
-from demo.neighbours import Neighbour, metered_neighbour
 from demo.simulate import HOUSE_TOML, simulate_house, simulated_house, write_csv
 from edge_agent.contract.errors import ConfigError, DataError
 from edge_agent.contract.localtime import DAY_S, day_bounds, local_date
@@ -26,9 +25,6 @@ QUICK_REPLAY_DAYS: Final = 3
 EARLIER_DAYS: Final = 42
 """Least history before the replay: what training needs for its four spans."""
 REFERENCE_HOUSE: Final = Path(__file__).parents[1] / "deploy" / "houses" / "uci_appliances.toml"
-NEIGHBOURS: Final = 30
-QUICK_NEIGHBOURS: Final = 6
-NEIGHBOUR_DAYS: Final = 126
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +41,6 @@ class Material:
     """Unix s of the local midnight at which the held-back day begins: origin of the last forecast."""
     story: str
     """What this house is, for the reader."""
-    neighbours: tuple[Neighbour, ...] = ()
-    """Other houses to train on."""
 
     @property
     def earlier(self) -> Series:
@@ -60,22 +54,12 @@ class Material:
 
 
 def simulated_material(seed: int, folder: Folder, *, quick: bool) -> Material:
-    """Ten weeks of a simulated house, and its neighbours up to the day on which the replay begins."""
+    """Ten weeks of a simulated house."""
     shutil.copyfile(HOUSE_TOML, folder.house)
     house, series = simulated_house(), simulate_house(seed, 7 * WEEKS)
     household = draw_household(np.random.default_rng(seed))
     write_csv(series, folder.data / "house.csv")
-    material = _material(house, series, f"Simulated house {seed}: {_in_words(household)}", quick=quick)
-    numbers = range(1, 1 + (QUICK_NEIGHBOURS if quick else NEIGHBOURS))
-    neighbours = tuple(_neighbour(material, number, seed=seed + 1_000_000 * number, climate=household.climate, folder=folder) for number in numbers)
-    return replace(material, neighbours=neighbours)
-
-
-def _neighbour(material: Material, number: int, *, seed: int, climate: str, folder: Folder) -> Neighbour:
-    """Another house in the same climate; of its sensors, only the meter is known."""
-    household = draw_household(np.random.default_rng(seed), climate=climate)
-    start, zone = material.replay_from - NEIGHBOUR_DAYS * DAY_S, material.house.time_zone
-    return metered_neighbour(folder.data, number, seed=seed, start=start, days=NEIGHBOUR_DAYS, household=household, zone=zone)
+    return _material(house, series, f"Simulated house {seed}: {_in_words(household)}", quick=quick)
 
 
 def recorded_material(data: Path, house_file: Path | None, folder: Folder, *, quick: bool) -> Material:

@@ -22,13 +22,10 @@ from edge_agent.homeassistant import hourly_topic
 MESSAGES_AHEAD: Final = 400
 """How far the replay may run ahead of the agent: Mosquitto keeps 1,000 messages for a slow reader and drops the rest."""
 START_TIMEOUT_S: Final = 60.0
-MANY_HOUSES: Final = ("--resolutions", 10, "--augment", 0, "--per-day", 1, "--epochs", 8)
-ONE_HOUSE: Final = ("--stride-s", 3600, "--epochs", 12)
-QUICK_EPOCHS: Final = ("--epochs", 2)
 
 
-def train_and_export(material: Material, folder: Folder, *, quick: bool) -> Path:
-    """Train on what the agent remembers and on the neighbours, export, and return the signed bundle.
+def tune_and_export(folder: Folder) -> Path:
+    """Let the model that ships learn from what the agent remembers, export what came of it, and return the signed bundle.
 
     Raises:
         ServiceError: a program failed; the message names it and its log.
@@ -36,10 +33,7 @@ def train_and_export(material: Material, folder: Folder, *, quick: bool) -> Path
     history = folder.data / "history.csv"
     agent_flags = ("--house", folder.house, "--state-dir", folder.agent)
     run_program("edge_agent", ("history", "export", *agent_flags, "--out", history), log=folder.log("history"), environment=folder.environment)
-    houses = ("--house", folder.house, *(neighbour.house for neighbour in material.neighbours))
-    tables = ("--data", history, *(neighbour.table for neighbour in material.neighbours))
-    effort = (*(MANY_HOUSES if material.neighbours else ONE_HOUSE), *(QUICK_EPOCHS if quick else ()))
-    fit = ("fit", "--preset", "base", *houses, *tables, "--out", folder.run, "--tracking-uri", folder.tracking_uri, *effort)
+    fit = ("fit", "--preset", "finetune", "--house", folder.house, "--data", history, "--out", folder.run, "--tracking-uri", folder.tracking_uri)
     run_program("trainer", fit, log=folder.log("train"), environment=folder.environment)
     # it is a demo: it shows what came of the training, and its scores, whatever they are
     run_program("export", (folder.run, "--out", folder.bundle, "--even-if-worse"), log=folder.log("export"), environment=folder.environment)

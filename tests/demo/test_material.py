@@ -8,8 +8,6 @@ from demo.material import recorded_material, simulated_material
 from demo.simulate import HOUSE_TOML, simulate_house, write_csv
 from edge_agent.contract.errors import ConfigError, DataError
 from edge_agent.contract.localtime import DAY_S
-from edge_agent.contract.schema import read_house
-from trainer.datasets import read_table
 
 
 @pytest.fixture
@@ -29,15 +27,6 @@ def test_last_day_is_held_back_and_the_days_before_it_are_replayed(folder):
     assert material.earlier.end == material.replayed.start
     assert material.replayed.end == material.origin
     assert material.series.end - material.origin == DAY_S
-
-
-def test_neighbours_are_other_houses_known_until_the_replay_begins(folder):
-    material = simulated_material(7, folder, quick=True)
-    houses = [read_house(neighbour.house) for neighbour in material.neighbours]
-    series = [read_table(house, [neighbour.table]).series for house, neighbour in zip(houses, material.neighbours, strict=True)]
-    assert len({house.site for house in houses} | {material.house.site}) == 7
-    assert {each.end for each in series} == {material.replay_from}
-    assert len({round(each.column("energy").sum()) for each in series}) == 6
 
 
 def test_recorded_table_is_cut_at_its_last_whole_local_day(folder, tmp_path):
