@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trainer.fit import FitRequest
     from trainer.homes import HomesRequest
 
-RESOLUTIONS_MIN: Final = (10, 30, 60)
+RESOLUTIONS_MIN: Final = (10, 15, 30, 60)
 AUGMENT: Final = 6
 PER_DAY: Final = 2.0
 DISTRIBUTE: Final = ("mirrored", "multi-worker")

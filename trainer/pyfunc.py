@@ -89,9 +89,9 @@ class HouseForecaster(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         try:
             house = parse_house(str(row["house"]), source=HOUSE)
             return {**as_arrays(self._forecast(series_of_readings(house, row), house, plan_in(house, self.plan))), PROBLEM: ""}
-        except HearthcastError as err:
+        except Exception as err:  # noqa: BLE001 (one home must not end the others' work; its fault is told)
             names = (TIME, "mean", *level_names(self.plan))
-            return {**{name: [] for name in names}, PROBLEM: str(err)}
+            return {**{name: [] for name in names}, PROBLEM: str(err) if isinstance(err, HearthcastError) else f"{type(err).__name__}: {err}"}
 
     def _forecast(self, series: Series, house: HouseSpec, plan: FeaturePlan) -> pd.DataFrame:
         sensor = house.target(plan.target).sensor
