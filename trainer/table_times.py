@@ -18,7 +18,8 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-OFFSET_PATTERN: Final = r"(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"
+OFFSET_PATTERN: Final = r"[T ].*(?:Z|[+-]\d\d(?::?\d\d)?)$"
+"""Behind a time of day: the end of a date such as 2026-11-24 looks like an offset."""
 WHOLE_MINUTE_S: Final = 60
 FAR_SHARE: Final = 0.25
 """A time further than this share of the cadence from its grid point cannot be moved to it in good conscience."""
@@ -118,7 +119,7 @@ def _parse(times: pd.Series, numbers: Ints, findings: Findings) -> tuple[Floats,
         parsed, is_aware = times, times.dt.tz is not None
     else:
         text = times.astype(object).where(times.notna(), "").astype(str).str.strip()
-        has_offset = text.str.contains(OFFSET_PATTERN, regex=True) & text.str.contains(":")
+        has_offset = text.str.contains(OFFSET_PATTERN)
         parsed = pd.to_datetime(text.where(text != ""), format="ISO8601", errors="coerce", utc=True)
         is_aware = bool(has_offset[parsed.notna()].any())
         mixed = (has_offset != is_aware).to_numpy(bool) & parsed.notna().to_numpy(bool)

@@ -61,6 +61,19 @@ def test_offsets_in_the_file_win_over_the_clock():
     assert (found.start, found.cadence_s, found.n_slots) == (unix("2026-03-29"), 3600, 3)
 
 
+@pytest.mark.parametrize("form", ["{d}T{h}Z", "{d}T{h}+00", "{d} {h}+00:00", "{b}T{h}0000Z", "{b}T{h}0000+0000"])
+def test_an_offset_needs_no_colon(form):
+    times = [form.format(d="2017-03-28", b="20170328", h=f"{hour:02}") for hour in (5, 6, 7)]
+    found, findings = grid(times, clock="local", zone="America/Chicago")
+    assert (found.start, found.cadence_s, findings.found) == (unix("2017-03-28 05:00"), 3600, [])
+
+
+@pytest.mark.parametrize("form", ["2017-03-{}", "201703{}"])
+def test_the_end_of_a_date_is_no_offset(form):
+    found, _ = grid([form.format(day) for day in (20, 21, 22)], clock="local", zone="America/Chicago")
+    assert (found.start, found.cadence_s) == (unix("2017-03-20 05:00"), 86_400)
+
+
 def test_times_with_and_without_offset_are_refused():
     with pytest.raises(DataError, match=r"with and without an offset from UTC \(row 3\)"):
         grid(["2026-01-01T00:00:00+01:00", "2026-01-01T01:00:00"], repair=True)
