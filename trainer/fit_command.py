@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 RESOLUTIONS_MIN: Final = (10, 15, 30, 60)
 AUGMENT: Final = 6
 PER_DAY: Final = 2.0
+HOME_FLAGS: Final = ("resolutions", "augment", "per_day", "extra", "train_share")
 DISTRIBUTE: Final = ("mirrored", "multi-worker")
 
 
@@ -106,20 +107,16 @@ def _add_home_arguments(group: Any) -> None:
         "--resolutions",
         type=int,
         nargs="+",
-        default=RESOLUTIONS_MIN,
         metavar="MIN",
-        help="steps in minutes; each home is trained on at those that are multiples of its own (default: %(default)s)",
+        help=f"steps in minutes; each home is trained on at those that are multiples of its own (default: {' '.join(map(str, RESOLUTIONS_MIN))})",
     )
     group.add_argument(
         "--augment",
         type=int,
-        default=AUGMENT,
         metavar="N",
-        help="changed copies of each home: other levels, weather-driven loads, finer steps, two homes on one meter (default: %(default)s)",
+        help=f"changed copies of each home: other levels, weather-driven loads, finer steps, two homes on one meter (default: {AUGMENT})",
     )
-    group.add_argument(
-        "--per-day", type=float, default=PER_DAY, metavar="X", help="windows a day of each home at each of its steps (default: %(default)s)"
-    )
+    group.add_argument("--per-day", type=float, metavar="X", help=f"windows a day of each home at each of its steps (default: {PER_DAY:g})")
     group.add_argument(
         "--extra",
         type=Path,
@@ -130,9 +127,8 @@ def _add_home_arguments(group: Any) -> None:
         "--train-share",
         type=float,
         nargs="+",
-        default=[],
         metavar="SHARE",
-        help="for each house, the share of its time, from its start, that may be looked at; the rest is never read (default: all)",
+        help="for each house, the share of its time, from its start, that may be looked at; the rest is never read (default: all; --role too)",
     )
 
 
@@ -207,6 +203,7 @@ def asked_for(arguments: argparse.Namespace) -> tuple[FitRequest, HomesRequest |
         ConfigError: a value, file or combination that cannot be.
     """
     many_homes = not arguments.role and (arguments.all_targets or len(arguments.house) > 1)
+    _refuse_idle(arguments, many_homes=many_homes)
     hyper = hyper_parameters(arguments.preset, vars(arguments), many_homes=many_homes, role=_role(arguments, many_homes=many_homes))
     homes = _check_homes(arguments) if many_homes else None
     _check_early(arguments, many_homes=many_homes)
@@ -260,19 +257,28 @@ def _check_homes(arguments: argparse.Namespace) -> HomesRequest:
 
     if arguments.preset != "base" or arguments.target:
         raise ConfigError("many homes make one model of preset base for all their energy targets: leave out --target and other presets")
-    resolutions = sorted({60 * minutes for minutes in arguments.resolutions})
+    minutes = arguments.resolutions or RESOLUTIONS_MIN
+    augment = AUGMENT if arguments.augment is None else arguments.augment
+    per_day = PER_DAY if arguments.per_day is None else arguments.per_day
+    resolutions = sorted({60 * number for number in minutes})
     if not set(resolutions) <= set(STEPS_S):
         steps = ", ".join(str(step_s // 60) for step_s in STEPS_S)
-        raise ConfigError(f"--resolutions {' '.join(map(str, arguments.resolutions))}: minutes out of {steps} are expected")
-    if arguments.augment < 0 or not 0 < arguments.per_day <= 24:
-        raise ConfigError(
-            f"--augment {arguments.augment} --per-day {arguments.per_day:g}: a number of at least 0, and one above 0 and up to 24 are expected"
-        )
-    files = tuple(arguments.house), tuple(arguments.data)
-    sources = Sources(*files, tuple(arguments.train_share), repair=arguments.repair, accept=tuple(arguments.accept), extra=arguments.extra)
+        raise ConfigError(f"--resolutions {' '.join(map(str, minutes))}: minutes out of {steps} are expected")
+    if augment < 0 or not 0 < per_day <= 24:
+        raise ConfigError(f"--augment {augment} --per-day {per_day:g}: a number of at least 0, and one above 0 and up to 24 are expected")
+    files, shares = (tuple(arguments.house), tuple(arguments.data)), tuple(arguments.train_share or ())
+    sources = Sources(*files, shares, repair=arguments.repair, accept=tuple(arguments.accept), extra=arguments.extra)
     files_by_house(sources)
     extra_homes(sources.extra)
-    return HomesRequest(sources, tuple(resolutions), arguments.augment, arguments.per_day)
+    return HomesRequest(sources, tuple(resolutions), augment, per_day)
+
+
+def _refuse_idle(arguments: argparse.Namespace, *, many_homes: bool) -> None:
+    """Refuse flags that would do nothing."""
+    given = [name for name in HOME_FLAGS if getattr(arguments, name) is not None and not (arguments.role and name == "train_share")]
+    if given and not many_homes:
+        flags = " ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ConfigError(f"{flags}: only for one model over many homes, that is with several --house or with --all-targets: leave it out")
 
 
 def _role(arguments: argparse.Namespace, *, many_homes: bool) -> str:
@@ -285,10 +291,8 @@ def _role(arguments: argparse.Namespace, *, many_homes: bool) -> str:
 
 def _check_early(arguments: argparse.Namespace, *, many_homes: bool) -> None:
     """Find mistakes before the seconds that loading TensorFlow takes."""
-    if arguments.role and (len(arguments.house) > 1 or arguments.target or arguments.preset != "base" or len(arguments.train_share) > 1):
-        raise ConfigError("--role makes one model of preset base of all rooms of one house: leave out --target, further houses and other presets")
-    if arguments.role and not all(0 < share <= 1 for share in arguments.train_share):
-        raise ConfigError(f"--train-share {arguments.train_share[0]:g}: a share above 0 and up to 1 is expected")
+    if arguments.role:
+        _check_role(arguments)
     for path in arguments.house:
         house = read_house(path)
         if arguments.preset == "finetune":
@@ -300,6 +304,16 @@ def _check_early(arguments: argparse.Namespace, *, many_homes: bool) -> None:
     for path in arguments.data:
         if not path.is_file():
             raise ConfigError(f"--data {path}: there is no such file")
+
+
+def _check_role(arguments: argparse.Namespace) -> None:
+    shares = arguments.train_share or []
+    if len(arguments.house) > 1 or arguments.all_targets or arguments.target or arguments.preset != "base" or len(shares) > 1:
+        raise ConfigError(
+            "--role makes one model of preset base of all rooms of one house: leave out --target, --all-targets, further houses and other presets"
+        )
+    if not all(0 < share <= 1 for share in shares):
+        raise ConfigError(f"--train-share {shares[0]:g}: a share above 0 and up to 1 is expected")
 
 
 @contextmanager

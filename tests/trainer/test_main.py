@@ -41,6 +41,11 @@ def test_help_and_mistakes_load_nothing_heavy(argv, code):
         (["--epochs", "0"], "--epochs 0"),
         (["--house", "no.toml"], "no.toml: cannot be read"),
         (["--data", "no.csv"], "--data no.csv: there is no such file"),
+        (["--train-share", "0.5"], "--train-share: only for one model over many homes"),
+        (["--augment", "0", "--resolutions", "17"], "--resolutions --augment: only for"),
+        (["--preset", "finetune", "--extra", "no", "--per-day", "2"], "--per-day --extra: only for"),
+        (["--role", "indoor_temperature", "--augment", "3"], "--augment: only for"),
+        (["--role", "indoor_temperature", "--all-targets"], "--role makes one model of preset base of all rooms of one house: leave out"),
     ],
 )
 def test_bad_arguments_end_with_2_and_say_what_to_do(small_run, tmp_path, capsys, extra, said):
