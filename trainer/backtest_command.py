@@ -106,10 +106,13 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--workers {args.workers}: at least 1 is expected")
     if not (np.isfinite(args.price) and args.price >= 0):
         raise ConfigError(f"--price {args.price:g}: the price of a kWh is expected, such as 0.30")
+    is_many = args.all_targets or len(args.house) > 1
     for option in ("json", "html", "predictions"):
         path = getattr(args, option)
         if path is not None and not path.absolute().parent.is_dir():
             raise ConfigError(f"--{option} {path}: there is no folder {path.parent}: make it, or name another place")
+        if path is not None and path.is_dir() and (option != "predictions" or not is_many):
+            raise ConfigError(f"--{option} {path}: is a folder: name a file")
 
 
 def _made(

@@ -186,6 +186,6 @@ def _time(option: str, text: str | None, house: HouseSpec) -> int | None:
 
 def _duration(text: str) -> int:
     number, unit = text[:-1], text[-1:]
-    if unit not in EVERY_S or not number.isdigit() or int(number) == 0:
+    if unit not in EVERY_S or not number.isdecimal() or int(number) == 0:
         raise ConfigError(f"--every: {text!r} is no duration: a number and m, h or d are expected, such as 1h")
     return int(number) * EVERY_S[unit]

@@ -19,6 +19,7 @@ from rich.console import Console, RenderableType
 from edge_agent.contract.errors import ConfigError, TrainingError
 from edge_agent.contract.schema import ROLES, STEPS_S, WEATHER_ROLES, read_house
 from trainer.findings import ACCEPT_HELP, DOUBTFUL
+from trainer.outputs import require_place
 from trainer.presets import COVARIATE_ROLES, PRESETS, SCHEDULES, HyperParameters, hyper_parameters, plan_for
 from trainer.quiet import without_native_stderr
 
@@ -179,7 +180,7 @@ def _placed(request: FitRequest, kind: str | None) -> Iterator[FitRequest]:
     """The request on the devices that `--distribute` names; on a machine that only helps, in a folder that is thrown away.
 
     Raises:
-        ConfigError: there are no such devices.
+        ConfigError: there are no such devices, or the run's folder cannot be made.
     """
     from trainer.devices import device_for, is_chief
     from trainer.run_folder import CHECKPOINT
@@ -187,6 +188,7 @@ def _placed(request: FitRequest, kind: str | None) -> Iterator[FitRequest]:
 
     device = device_for(kind, clip_norm=request.hyper.clip_norm, mixed_precision=request.hyper.mixed_precision)
     if is_chief(kind):
+        require_place(request.out, option="--out")
         yield replace(request, device=device)
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_agent.contract.errors import ConfigError, DataError
+from trainer.outputs import require_place
 
 RESULTS: Final = "fleet.json"
 SHOWN: Final = 20
@@ -58,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _gather(arguments: argparse.Namespace, console: Console) -> int:
     from trainer.fleet_folder import gather
 
+    require_place(arguments.out, option="--out")
     problems = gather(arguments.house, arguments.data, arguments.out, repair=arguments.repair, console=console)
     _say(problems, len(arguments.house), f"gathered in {arguments.out}", console)
     return 0
@@ -77,6 +79,7 @@ def _fine_tune(arguments: argparse.Namespace, console: Console) -> int:
     from trainer.fleet_house import TuneJob, summary
     from trainer.registry import prepare_experiment
 
+    require_place(arguments.out, option="--out")
     arguments.out.mkdir(parents=True, exist_ok=True)
     store = prepare_experiment(arguments.tracking_uri, beside=arguments.out, experiment=arguments.experiment)
     init = arguments.init and arguments.init.resolve()

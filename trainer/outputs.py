@@ -1,10 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and places for them."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edge_agent.contract.errors import ConfigError
@@ -24,6 +24,25 @@ def write_whole(path: Path, text: str, *, option: str) -> None:
         raise ConfigError(f"{option} {path}: cannot be written ({err.strerror}); name another file") from err
     finally:
         partial.unlink(missing_ok=True)
+
+
+def require_place(folder: Path, *, option: str) -> None:
+    """Make sure, before the work, that files can be written in `folder`, which need not be there yet; nothing is left behind.
+
+    Raises:
+        ConfigError: they cannot; `option` names it.
+    """
+    made: list[Path] = []
+    try:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as err:
+        raise ConfigError(f"{option} {folder}: cannot be made or written ({err.strerror}); name another folder") from err
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from edge_agent.contract.errors import ConfigError, TrainingError
 from trainer.fit_command import add_shared_arguments, asked_for, stoppable, verdict_on
+from trainer.outputs import require_place
 from trainer.presets import HyperParameters
 from trainer.search_space import SPACE, parse_search, space_for
 
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = [item.name for item in fields(HyperParameters) if getattr(arguments, item.name) is not None]
     request, homes = asked_for(arguments)
     space = space_for(request.hyper, given, asked)
+    require_place(request.out, option="--out")
     from trainer.promotion import promote
     from trainer.tune import TuneRequest, tune
 

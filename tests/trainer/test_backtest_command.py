@@ -153,6 +153,8 @@ def test_a_bad_single_house_is_an_error(backtest, tmp_path):
         (("--from", "yesterday"), "is no time"),
         (("--target", "attic"), "no target 'attic'"),
         (("--json", "/no/such/folder/s.json"), "there is no folder"),
+        (("--json", "."), "--json .: is a folder: name a file"),
+        (("--predictions", ".."), "is a folder: name a file"),
         (("--perfect-weather", "--target", "living_room"), "reads no weather forecast"),
         (("--perfect-weather", "--bundle", TINY, "--allow-unsigned"), "reads no weather forecast"),
     ],
@@ -170,7 +172,7 @@ def test_two_houses_of_one_name_are_refused(backtest, small_run):
     assert "give each house.toml its own site" in said
 
 
-@pytest.mark.parametrize("text", ["", "h", "0h", "1.5h", "10", "-1h", "1w"])
+@pytest.mark.parametrize("text", ["", "h", "0h", "1.5h", "10", "-1h", "1w", "²h"])
 def test_a_duration_is_a_number_and_a_unit(text):
     with pytest.raises(ConfigError, match="--every"):
         backtest_plan._duration(text)
