@@ -10,7 +10,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ import numpy as np
 from edge_agent.contract.errors import ConfigError
 from edge_agent.contract.schema import HouseSpec
 from trainer.loop import Epoch
+from trainer.tracking import flat
 from trainer.windows import Windows
 
 SCHEMA_VERSION: Final = 1
@@ -46,6 +47,11 @@ class RunFolder:
         """Whether it holds a run, however far that came."""
         return self._started.exists()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was learnt in it yet: a run that failed before its first epoch was complete leaves nothing worth going on with."""
+        return not (self.path / RECORD).exists() and not any(self.state.parent.glob("*.npz"))
+
     def start(self, started: dict[str, Any], *, resume: bool) -> None:
         """Take the folder for a new run, or check that it holds this very run and may go on.
 
@@ -60,7 +66,7 @@ class RunFolder:
             self._check_same(started)
             (self.path / RECORD).unlink(missing_ok=True)
             return
-        if (self.path / RECORD).exists() or self.is_started:
+        if not self.is_empty:
             raise ConfigError(f"{self.path} holds a run already: go on with it by --resume, or choose another folder with --out")
         self.state.parent.mkdir(parents=True, exist_ok=True)
         write_json(self._started, started)
@@ -105,13 +111,19 @@ class RunFolder:
     def _check_same(self, started: dict[str, Any]) -> None:
         if not self.is_started:
             raise ConfigError(f"{self.path} holds no run to resume: start it without --resume")
-        if (self.path / RECORD).exists() and json.loads((self.path / RECORD).read_text(encoding="utf-8")).get("status") == "finished":
+        if (self.path / RECORD).exists() and _read_json(self.path / RECORD).get("status") == "finished":
             raise ConfigError(f"{self.path} holds a finished run, there is nothing to resume: choose another folder with --out")
-        before = json.loads(self._started.read_text(encoding="utf-8"))
-        other = sorted(key for key in before.keys() | started.keys() if before.get(key) != started.get(key))
-        if other:
-            said = "; ".join(f"{key} was {before.get(key)!r} and is now {started.get(key)!r}" for key in other)
-            raise ConfigError(f"{self.path} was started differently: {said}. Resume with the flags and data it was started with")
+        said = differences(_read_json(self._started), started)
+        if said:
+            way_out = "start it without --resume" if self.is_empty else "resume with the flags and data it was started with"
+            raise ConfigError(f"{self.path} was started differently: {said}; {way_out}")
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two nested mappings, key by key; empty where nothing does."""
+    before, now = flat(before, "."), flat(now, ".")
+    other = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    return "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in other)
 
 
 def _stretch(windows: Windows, sensors: tuple[str, ...], target: str, *, n_samples: int) -> dict[str, Any]:
@@ -126,6 +138,13 @@ def _stretch(windows: Windows, sensors: tuple[str, ...], target: str, *, n_sampl
         "names": np.array([target, builder.zone.key]),
         "origins": picked,
     }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as err:
+        raise ConfigError(f"{path} is damaged ({err}): start anew in another folder with --out") from err
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from edge_agent.contract.errors import ConfigError, TrainingError
+from trainer.run_folder import differences
 from trainer.search_space import Space, draw
 
 STARTUP_TRIALS: Final = 5
@@ -203,9 +204,8 @@ class Study:
         if before is None:
             self._study.set_user_attr(FACTS, now)
             return
-        other = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-        if other:
-            said = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in other)
+        said = differences(before, now)
+        if said:
             raise ConfigError(f"the study {self.name!r} there was started differently: {said}. Use the same flags and data, or another --out")
 
     def _fail_dead(self) -> None:

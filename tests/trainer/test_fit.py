@@ -122,6 +122,11 @@ def test_a_house_that_uses_nothing_is_refused(fit, changed_meter, capsys):
     assert not run.exists()
 
 
+def test_a_run_that_was_refused_does_not_block_the_corrected_one(fit, capsys):
+    assert fit("--patch", "5")[0] == 2
+    assert fit("--epochs", "1")[0] == 0
+
+
 def test_a_taken_folder_is_refused(fit, capsys):
     fit("--epochs", "1")
     capsys.readouterr()

@@ -24,9 +24,16 @@ def folder(tmp_path):
     return folder
 
 
-def test_a_folder_that_holds_a_run_is_not_taken_for_another(folder):
+@pytest.mark.parametrize("kept", ["state.npz", "state_0.npz", "../run.json"])
+def test_a_folder_that_holds_a_run_is_not_taken_for_another(folder, kept):
+    (folder.state.parent / kept).touch()
     with pytest.raises(ConfigError, match="holds a run already: go on with it by --resume"):
         folder.start(STARTED, resume=False)
+
+
+def test_a_run_that_failed_before_it_learnt_anything_does_not_block_the_next(folder):
+    folder.start({**STARTED, "seed": 1}, resume=False)
+    folder.start({**STARTED, "seed": 1}, resume=True)
 
 
 def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path):
@@ -35,8 +42,16 @@ def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path):
 
 
 def test_a_run_is_not_resumed_with_other_flags(folder):
-    with pytest.raises(ConfigError, match="seed was 0 and is now 1"):
-        folder.start({**STARTED, "seed": 1}, resume=True)
+    with pytest.raises(ConfigError) as refused:
+        folder.start({**STARTED, "hyper_parameters": {"units": 5}}, resume=True)
+    assert "started differently: hyper_parameters.units was 4 and is now 5; start it without --resume" in str(refused.value)
+
+
+def test_a_damaged_run_is_not_resumed(folder):
+    started = folder.path / "checkpoint" / "started.json"
+    started.write_text(started.read_text()[:20])
+    with pytest.raises(ConfigError, match=r"started.json is damaged .*: start anew in another folder"):
+        folder.start(STARTED, resume=True)
 
 
 def test_a_finished_run_is_not_resumed(folder):
