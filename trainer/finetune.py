@@ -153,7 +153,7 @@ def _tracking(request: FitRequest, start: StartModel, material: HouseMaterial) -
 
 def _windows(material: HouseMaterial, span: Span, name: str, console: Console) -> Windows:
     with counting(console, f"climatology, {name}", len(span.origins)) as advance:
-        return Windows(material.builder, span.origins, on_progress=advance)
+        return Windows(material.builder, span.origins, name=material.house.site, on_progress=advance)
 
 
 def _decide(request: FitRequest, start: StartModel, tuner: Tuner, windows: Windows, console: Console, tracked: TrackedRun | UntrackedRun) -> Decision:

@@ -20,7 +20,7 @@ from edge_agent.contract.errors import ConfigError, TrainingError
 from edge_agent.contract.schema import ROLES, STEPS_S, WEATHER_ROLES, read_house
 from trainer.findings import ACCEPT_HELP, DOUBTFUL
 from trainer.outputs import require_place
-from trainer.presets import COVARIATE_ROLES, PRESETS, SCHEDULES, HyperParameters, hyper_parameters, plan_for
+from trainer.presets import COVARIATE_ROLES, PRESETS, SCHEDULES, HyperParameters, hyper_parameters, plan_for, require_seed
 from trainer.quiet import without_native_stderr
 
 if TYPE_CHECKING:
@@ -205,6 +205,7 @@ def asked_for(arguments: argparse.Namespace) -> tuple[FitRequest, HomesRequest |
         ConfigError: a value, file or combination that cannot be.
     """
     many_homes = not arguments.role and (arguments.all_targets or len(arguments.house) > 1)
+    require_seed(arguments.seed)
     _refuse_idle(arguments, many_homes=many_homes)
     hyper = hyper_parameters(arguments.preset, vars(arguments), many_homes=many_homes, role=_role(arguments, many_homes=many_homes))
     homes = _check_homes(arguments) if many_homes else None
@@ -259,6 +260,8 @@ def _check_homes(arguments: argparse.Namespace) -> HomesRequest:
 
     if arguments.preset != "base" or arguments.target:
         raise ConfigError("many homes make one model of preset base for all their energy targets: leave out --target and other presets")
+    if arguments.stride_s is not None:
+        raise ConfigError("--stride-s: of many homes windows are drawn at random: leave it out, --per-day says how many")
     minutes = arguments.resolutions or RESOLUTIONS_MIN
     augment = AUGMENT if arguments.augment is None else arguments.augment
     per_day = PER_DAY if arguments.per_day is None else arguments.per_day

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from edge_agent.contract.errors import ConfigError, DataError
 from trainer.outputs import require_place
+from trainer.presets import require_seed
 
 RESULTS: Final = "fleet.json"
 SHOWN: Final = 20
@@ -79,6 +80,7 @@ def _fine_tune(arguments: argparse.Namespace, console: Console) -> int:
     from trainer.fleet_house import TuneJob, summary
     from trainer.registry import prepare_experiment
 
+    require_seed(arguments.seed)
     require_place(arguments.out, option="--out")
     arguments.out.mkdir(parents=True, exist_ok=True)
     store = prepare_experiment(arguments.tracking_uri, beside=arguments.out, experiment=arguments.experiment)

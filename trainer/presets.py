@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
@@ -59,13 +60,13 @@ class HyperParameters:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "units", "patience", "learning_rate", "members", "patch"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: a number above 0 is expected")
         for name in ("dropout", "channel_dropout", "weather_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: a share from 0 to below 1 is expected")
-        for name in ("stride_s", "l2", "weight_decay", "min_delta", "mean_weight", "total_weight", "clip_norm"):
-            if getattr(self, name) < 0:
+        for name in ("stride_s", "leaky_slope", "l2", "weight_decay", "min_delta", "mean_weight", "total_weight", "clip_norm"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: a number of at least 0 is expected")
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"--schedule {self.schedule!r}: {closest(self.schedule, SCHEDULES)}")
@@ -122,6 +123,12 @@ years (LOG, 2026-11-26)."""
 def trainings(hyper: HyperParameters) -> list[tuple[float, int]]:
     """Learning rates and numbers of epochs that fine-tuning tries, the gentlest first."""
     return [(rate * hyper.learning_rate, max(round(epochs * hyper.epochs), 1)) for rate, epochs in GENTLER]
+
+
+def require_seed(seed: int) -> None:
+    """Refuse a seed that numpy and TensorFlow do not take."""
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"--seed {seed}: a whole number from 0 to {2**32 - 1} is expected")
 
 
 def hyper_parameters(preset: str, given: dict[str, Any], *, many_homes: bool = False, role: str = "energy") -> HyperParameters:

@@ -16,6 +16,7 @@ import numpy as np
 
 from edge_agent.contract.errors import TrainingError
 from trainer.batches import batches
+from trainer.blame import Inquest
 from trainer.loop import Epoch
 from trainer.model import Network
 from trainer.presets import HyperParameters
@@ -81,7 +82,7 @@ class Tuner:
 
         Raises:
             StoppedError: asked to stop.
-            TrainingError: the loss is not finite.
+            TrainingError: the loss is not finite. It names the windows that cause it.
         """
         self.put(self.base, 1.0)
         for variable, fresh in self._fresh:
@@ -91,14 +92,21 @@ class Tuner:
         n_batches = min(len(numbers), EPOCH_WINDOWS) // size
         for epoch in range(epochs):
             order = np.random.default_rng((self.seed, epoch)).permutation(numbers)[: n_batches * size]
-            total = 0.0
+            total, before = 0.0, self.network.core.get_weights()
             for i, (inputs, actual) in enumerate(batches(windows, batch_size=size, relative=self.network.relative, order=order)):
                 if self.stop_asked():
                     raise StoppedError
                 done = (epoch + i / n_batches) / epochs
                 self._optimizer.learning_rate = 0.5 * rate * (1.0 + math.cos(math.pi * done))
-                total += float(self.network.core.train_on_batch(inputs, actual, return_dict=True)["loss"])
-                _require_finite(total, rate)
+                loss = float(self.network.core.train_on_batch(inputs, actual, return_dict=True)["loss"])
+                if not math.isfinite(loss):
+                    self.network.core.set_weights(before)
+                    found = Inquest(self.network.core, windows, self.network.relative).verdict(*_batch_and_before(order, size, i))
+                    raise TrainingError(
+                        f"the loss became {loss} in epoch {epoch + 1}, batch {i + 1} of {n_batches}: {found}; "
+                        f"otherwise lower --learning-rate (it is {self.hyper.learning_rate:g}, here {rate:g})"
+                    )
+                total += loss
                 on_batch(size)
             on_epoch(Epoch(epoch + 1, total / n_batches, math.nan, float(self._optimizer.learning_rate), math.nan, math.nan))
         return list(self.network.core.get_weights())
@@ -108,6 +116,6 @@ class Tuner:
         self.network.core.set_weights([base + share * (own - base) for base, own in zip(self.base, tuned, strict=True)])
 
 
-def _require_finite(loss: float, rate: float) -> None:
-    if not math.isfinite(loss):
-        raise TrainingError(f"the loss became {loss} at learning rate {rate:g}: lower --learning-rate, and check the table for values that cannot be")
+def _batch_and_before(order: Ints, size: int, number: int) -> tuple[Ints, Ints]:
+    """The windows of a batch, and those of the batch before, if there is one."""
+    return order[number * size : (number + 1) * size], order[max(number - 1, 0) * size : number * size]

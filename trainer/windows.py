@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.contract.errors import DataError
+from edge_agent.contract.errors import ConfigError, DataError
 from edge_agent.contract.features import FeatureBuilder, ModelInputs
 from edge_agent.contract.localtime import DAY_S, iso_utc
 from edge_agent.contract.plan import FeaturePlan
@@ -81,6 +81,7 @@ def split_origins(series: Series, plan: FeaturePlan, target: str, *, stride_s: i
         validation_share: share of the time before the test span that is held out, half for stopping and half for calibration.
 
     Raises:
+        ConfigError: a stride that is no multiple of the series' step.
         DataError: too short a series, or too little of the target known.
     """
     test_row = _test_row(series)
@@ -108,6 +109,9 @@ def _test_row(series: Series) -> int:
 
 def _spans(series: Series, plan: FeaturePlan, target: str, *, rows: Sequence[int], strides: Sequence[int]) -> list[Span]:
     """The spans between `rows`, with an embargo of a horizon between each and the next."""
+    for stride in strides:
+        if stride > series.step_s and stride % series.step_s:
+            raise ConfigError(f"--stride-s {stride}: a multiple of the house's step of {series.step_s} s is expected")
     horizon_s = plan.horizon * series.step_s
     edges = [series.start + series.step_s * row for row in rows]
     edges[0] += plan.context_s

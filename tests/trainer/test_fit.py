@@ -127,6 +127,11 @@ def test_a_run_that_was_refused_does_not_block_the_corrected_one(fit, capsys):
     assert fit("--epochs", "1")[0] == 0
 
 
+def test_a_stride_off_the_houses_step_is_refused(fit, capsys):
+    assert fit("--stride-s", "5000")[0] == 2
+    assert "--stride-s 5000: a multiple of the house's step of 3600 s is expected" in capsys.readouterr().err
+
+
 def test_a_taken_folder_is_refused(fit, capsys):
     fit("--epochs", "1")
     capsys.readouterr()

@@ -45,6 +45,10 @@ def test_help_and_mistakes_load_nothing_heavy(argv, code):
         (["--augment", "0", "--resolutions", "17"], "--resolutions --augment: only for"),
         (["--preset", "finetune", "--extra", "no", "--per-day", "2"], "--per-day --extra: only for"),
         (["--role", "indoor_temperature", "--augment", "3"], "--augment: only for"),
+        (["--all-targets", "--stride-s", "3600"], "--stride-s: of many homes windows are drawn at random"),
+        (["--seed", "-1"], "--seed -1: a whole number from 0 to 4294967295"),
+        (["--seed", "99999999999"], "--seed 99999999999"),
+        (["--learning-rate", "nan"], "--learning-rate nan: a number above 0"),
         (["--role", "indoor_temperature", "--all-targets"], "--role makes one model of preset base of all rooms of one house: leave out"),
     ],
 )

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from edge_agent.contract.errors import ConfigError
@@ -55,7 +57,8 @@ def test_fine_tuning_does_not_change_what_lies_in_the_base():
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
-    [("epochs", 0, "--epochs 0"), ("dropout", 1.0, "--dropout 1.0"), ("l2", -1.0, "--l2 -1.0"), ("schedule", "cosin", "'cosine'")],
+    [("epochs", 0, "--epochs 0"), ("dropout", 1.0, "--dropout 1.0"), ("l2", -1.0, "--l2 -1.0"), ("schedule", "cosin", "'cosine'")]
+    + [(name, value, "is expected") for name in ("learning_rate", "dropout", "l2", "leaky_slope") for value in (math.nan, math.inf)],
 )
 def test_values_out_of_range_are_refused(name, value, said):
     with pytest.raises(ConfigError, match=said):

@@ -44,6 +44,7 @@ def test_ranges_and_values_are_read_from_words():
         ("schedule=cosine:constant", "schedule=LOW:HIGH"),
         ("jit=yes,no", "jit=LOW:HIGH"),
         ("dropout=0.1:1.0", "--dropout 1.0"),
+        ("learning_rate=1e-4:inf", "--learning-rate inf"),
         ("schedule=cosine,sine", "--schedule 'sine'"),
         ("mean_weight=0:1", "cannot be searched; give --mean-weight"),
         ("l2=0,0.1", "cannot be searched; give --l2"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,16 @@ def test_a_loss_that_is_not_finite_ends_it(tuner, windows):
     tuner.put(base, 1.0)
     tuner.base = base
     tuner.put(base, 1.0)
+
+
+def test_the_window_that_spoils_the_loss_is_named(tuner, small_builder, small_series):
+    values = small_series.values.copy()
+    values[60 * 24, 0] = 1e30
+    builder = small_builder("base", series=replace(small_series, values=values))
+    spoilt = Windows(builder, small_series.start + 3600 * np.arange(58 * 24, 60 * 24 + 2, 2), name="small")
+    with pytest.raises(TrainingError, match=r"at fault is small from 2026-02-.*largest value 1e\+30 Wh"):
+        tuner.train(spoilt, np.arange(len(spoilt)), (1e-3, 1), on_batch=lambda _n: None)
+    tuner.put(tuner.base, 1.0)
 
 
 def test_flags_set_the_firmest_training_and_the_others_follow():
