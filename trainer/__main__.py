@@ -37,16 +37,16 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; exit code 0 done, 1 the run failed, 2 bad arguments or configuration."""
-    quiet_libraries()
-    arguments, module = parse(argv)
-    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
+        quiet_libraries()
+        arguments, module = parse(argv)
+        logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
         return int(importlib.import_module(module).run(arguments))
     except HearthcastError as err:
         print(f"error: {err}", file=sys.stderr)
         return err.exit_code
     except KeyboardInterrupt:
-        print("error: interrupted before there was a model to keep; --resume goes on after the last complete epoch", file=sys.stderr)
+        print("error: interrupted", file=sys.stderr)
         return 1
 
 

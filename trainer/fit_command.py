@@ -153,12 +153,24 @@ def run(arguments: argparse.Namespace) -> int:
     asked, homes = asked_for(arguments)
     fit = fitter(asked, homes)
     with stoppable(console) as stop_asked, _placed(asked, arguments.distribute) as request:
-        record = fit(request, console=console, stop_asked=stop_asked)
+        try:
+            record = fit(request, console=console, stop_asked=stop_asked)
+        except KeyboardInterrupt:
+            raise TrainingError(_what_is_left(arguments.out)) from None
     for line in (*verdict_on(record, homes), f"run: {arguments.out}"):
         console.print(line, soft_wrap=True)
     if record["status"] == "interrupted":
         raise TrainingError(f"interrupted: {arguments.out} holds the best epoch so far and can be exported; go on with --resume")
     return 0
+
+
+def _what_is_left(out: Path) -> str:
+    """What to do after a run was ended at once."""
+    from trainer.run_folder import RunFolder
+
+    if RunFolder(out).is_empty:
+        return "interrupted before there was anything to keep: start it again"
+    return f"interrupted: go on after the last complete epoch in {out} with --resume"
 
 
 def fitter(request: FitRequest, homes: HomesRequest | None) -> Callable[..., dict[str, Any]]:

@@ -101,10 +101,10 @@ def _of_run(path: Path) -> StartModel:
     try:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         plan, calibration = FeaturePlan.from_dict(record["plan"]), Calibration.from_dict(record["calibration"])
-        name, version = str(record["name"]), str(record["mlflow_run_id"])
-    except (OSError, ValueError, KeyError, TypeError) as err:
+        name, version, seen = str(record["name"]), str(record["mlflow_run_id"]), _seen(record.get("training", {}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise ConfigError(f"--init {path}: {RECORD} is not of the expected form ({err!r}): train again with this version") from err
-    return StartModel(name, version, _anchored(plan, path), calibration, _load(path / MODEL, source=str(path)), _seen(record.get("training", {})))
+    return StartModel(name, version, _anchored(plan, path), calibration, _load(path / MODEL, source=str(path)), seen)
 
 
 def _seen(training: Mapping[str, Any]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from trainer.findings import Findings, count
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+LINE_END: Final = re.compile(rb"\r\n?|\n")
 GZIP_MAGIC: Final = b"\x1f\x8b"
 PARQUET_MAGIC: Final = b"PAR1"
 UNKNOWN_WORDS: Final = ("", "unknown", "unavailable", "none", "null", "nan", "na", "n/a", "<na>")
@@ -46,7 +48,7 @@ def read_rows(path: Path, columns: tuple[str, ...], findings: Findings) -> Rows:
     Raises:
         DataError: unreadable file, a missing column (the message names the closest), or text where a number belongs and no repair is wanted.
     """
-    data = _read_bytes(path)
+    data = read_bytes(path)
     frame = _read_parquet(data, columns, findings) if data.startswith(PARQUET_MAGIC) else _read_csv(data, columns, findings)
     return rows_of(frame, columns, findings)
 
@@ -70,14 +72,19 @@ def rows_of(frame: pd.DataFrame, columns: tuple[str, ...], findings: Findings) -
     return Rows(numbers, frame.iloc[:, 0].reset_index(drop=True), values)
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """What the file at `path` holds, gzipped or not.
+
+    Raises:
+        DataError: it cannot be read, or is damaged.
+    """
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data
-    except OSError as err:  # gzip.BadGzipFile is one too
-        raise DataError(f"{path}: cannot be read ({err.strerror or err}): give the path of a CSV or Parquet file") from err
-    except (EOFError, zlib.error) as err:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as err:
         raise DataError(f"{path}: the gzip file is damaged or cut short ({err}): copy or download it again") from err
+    except OSError as err:
+        raise DataError(f"{path}: cannot be read ({err.strerror or err}): give the path of a CSV or Parquet file") from err
 
 
 def _read_csv(data: bytes, columns: tuple[str, ...], findings: Findings) -> pd.DataFrame:
@@ -99,10 +106,13 @@ def _read_csv(data: bytes, columns: tuple[str, ...], findings: Findings) -> pd.D
 def _header(data: bytes, findings: Findings) -> list[str]:
     """Column names of the CSV table's first line."""
     try:
-        line = data.split(b"\n", 1)[0].decode("utf-8-sig")
+        line = LINE_END.split(data, maxsplit=1)[0].decode("utf-8-sig")
     except UnicodeDecodeError as err:
         raise findings.error("the first line is not UTF-8 text", "a CSV file in UTF-8, or a Parquet file, is expected") from err
-    names = [name.strip() for name in next(csv.reader([line]), [])]
+    try:
+        names = [name.strip() for name in next(csv.reader([line]), [])]
+    except csv.Error as err:
+        raise findings.error(f"the first line names no columns ({err})", "a CSV file in UTF-8, or a Parquet file, is expected") from err
     if len(names) < 2:
         separator = next((s for s in (";", "\t", "|") if s in line), None)
         found = f"columns are separated by {separator!r}" if separator else f"the first line {line[:60]!r} names no columns"
@@ -118,7 +128,8 @@ def _positions(header: list[str], columns: tuple[str, ...], findings: Findings) 
             missing = [c for c in columns if c not in others]
             raise findings.error(
                 f"{count(len(missing), 'column')} missing, the first {name!r}",
-                f"{closest(name, others)} Correct 'column' in house.toml, or delete that key where the table has no such column",
+                f"{closest(name, others) if others else 'it has a time column only'} "
+                f"(correct 'column' in house.toml, or delete that key where the table has no such column)",
             )
         if others.count(name) > 1:
             raise findings.error(f"{others.count(name)} columns are called {name!r}", "one is expected: rename the others")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ import pandas as pd
 from edge_agent.contract.errors import DataError, closest
 from edge_agent.contract.schema import ROLES, WEATHER_ROLES
 from edge_agent.contract.weather import WeatherForecast, WeatherForecasts
+from trainer.table_files import PARQUET_MAGIC, read_bytes
 
 ISSUED: Final = "issued"
 TIME: Final = "time"
@@ -40,8 +42,9 @@ def read_weather(path: Path) -> WeatherForecasts:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    data = read_bytes(path)
     try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        return pd.read_parquet(io.BytesIO(data)) if data.startswith(PARQUET_MAGIC) else pd.read_csv(io.BytesIO(data))
     except (OSError, ValueError, pd.errors.ParserError) as err:  # pyarrow's errors, and UnicodeDecodeError, are children of these
         raise DataError(f"{path}: cannot be read ({str(err).strip()}): a CSV or Parquet file is expected") from err
 

@@ -91,6 +91,21 @@ def test_ctrl_c_leaves_a_usable_run_that_can_go_on(fit, monkeypatch, capsys):
     assert (code, record(run)["status"], record(run)["training"]["epochs"]) == (0, "finished", 3)
 
 
+def test_a_second_ctrl_c_says_what_is_left(fit, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        patched.setattr("trainer.fit.read_table", _press)
+        assert fit()[0] == 1
+        assert "interrupted before there was anything to keep: start it again" in capsys.readouterr().err
+    monkeypatch.setattr("trainer.fit.calibrate", _press)
+    code, run = fit("--epochs", "1")
+    assert code == 1
+    assert f"go on after the last complete epoch in {run} with --resume" in capsys.readouterr().err
+
+
+def _press(*_args, **_options):
+    raise KeyboardInterrupt
+
+
 def test_a_run_that_fails_leaves_no_record(fit, monkeypatch):
     def diverges(*_):
         raise TrainingError("the loss became nan")

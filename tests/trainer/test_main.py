@@ -58,6 +58,15 @@ def test_bad_arguments_end_with_2_and_say_what_to_do(small_run, tmp_path, capsys
     assert not (tmp_path / "run").exists()
 
 
+def test_ctrl_c_while_libraries_load_ends_with_a_line(monkeypatch, capsys):
+    def press(_argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainer.__main__.parse", press)
+    assert main(["fit"]) == 1
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
 def test_an_unknown_command_is_refused():
     with pytest.raises(SystemExit) as stop:
         main(["fti"])

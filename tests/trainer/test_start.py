@@ -90,9 +90,10 @@ def test_what_is_no_model_is_refused(tmp_path, run):
     (tmp_path / "unfinished" / "model.keras").write_bytes(b"no zip")
     with pytest.raises(ConfigError, match="Keras cannot load"):
         read_start(tmp_path / "unfinished")
-    (tmp_path / "unfinished" / "run.json").write_text("{}")
-    with pytest.raises(ConfigError, match="not of the expected form"):
-        read_start(tmp_path / "unfinished")
+    for damage in ({"plan": None}, {"training": None}, {"training": {"looked_at_until": None}}):
+        (tmp_path / "unfinished" / "run.json").write_text(json.dumps({**json.loads((run / "run.json").read_text()), **damage}))
+        with pytest.raises(ConfigError, match="not of the expected form"):
+            read_start(tmp_path / "unfinished")
 
 
 def test_a_model_of_one_house_and_its_sensors_is_refused(small_run, tmp_path):

@@ -53,6 +53,11 @@ def test_numbers_keep_their_last_digit(tmp_path):
     assert rows.values["b"][0] == 47.596666666666700
 
 
+def test_line_ends_of_old_macs_are_fine(tmp_path):
+    rows, _ = read(tmp_path, b"time,a,b\rt1,1,2\rt2,3,4\r")
+    assert (rows.numbers.tolist(), rows.values["b"].tolist()) == ([2, 3], [2, 4])
+
+
 def test_byte_order_mark_and_windows_line_ends_are_fine(tmp_path):
     rows, _ = read(tmp_path, b"\xef\xbb\xbftime,a,b\r\nt1,1,2\r\n")
     assert (rows.times.name, rows.values["b"].tolist()) == ("time", [2])
@@ -69,7 +74,9 @@ def test_byte_order_mark_and_windows_line_ends_are_fine(tmp_path):
         (b"time,a,b\nt1,1,5,2\nt2,1,5,2\n", "not a CSV table"),
         (b"time,a,b,a\nt1,1,2,3\n", "2 columns are called 'a'"),
         (b"time,a,\xb0C\nt1,1,2\n", "not UTF-8"),
-        (b"\x1f\x8b\x08\x00broken", "damaged or cut short|cannot be read"),
+        (b"\x1f\x8b\x08\x00broken", "damaged or cut short"),
+        (gzip.compress(b"time,a,b\n")[:-8] + 8 * b"x", "damaged or cut short"),
+        (b"time," + 200_000 * b"a", "names no columns"),
         (b"PAR1 and then nonsense", "not a readable Parquet file"),
     ],
 )
@@ -94,6 +101,12 @@ def test_parquet_is_known_by_its_content(tmp_path):
     assert rows.numbers.tolist() == [2, 3]
     assert rows.values["a"].tolist() == [1, 3]
     assert np.isnan(rows.values["b"][1])
+
+
+def test_a_parquet_file_with_one_column_says_so(tmp_path):
+    pd.DataFrame({"time": ["t1"]}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"1 column missing, the first 'a': it has a time column only \(correct 'column'"):
+        read_rows(tmp_path / "t.parquet", ("a",), Findings("t", repair=False))
 
 
 def test_empty_parquet_says_so(tmp_path):

@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,6 +34,14 @@ def test_each_issue_counts_from_when_it_was_issued(file):
     forecasts = read_weather(file(TABLE))
     assert ahead(forecasts, MIDNIGHT) == [[2.0, 3.0], [2.5, pytest.approx(np.nan, nan_ok=True)]]
     assert ahead(forecasts, MIDNIGHT + 6 * HOUR) == [[5.0, 5.0], [5.5, 5.0]]
+
+
+def test_a_damaged_gzip_file_says_so(tmp_path):
+    whole = gzip.compress(TABLE.encode())
+    for damaged in (whole[:-20], whole[:30] + b"XXXX" + whole[34:]):
+        (tmp_path / "weather.csv.gz").write_bytes(damaged)
+        with pytest.raises(DataError, match="damaged or cut short"):
+            read_weather(tmp_path / "weather.csv.gz")
 
 
 def test_parquet_and_gzip_say_the_same(file, tmp_path):
