@@ -86,12 +86,13 @@ def _run(args: argparse.Namespace, console: Console) -> None:
     is_many = args.all_targets or len(plans) > 1
     skipped: list[Skipped] = []
     findings: list[Finding] = []
-    jobs = jobs_of(args, plans, bundle, findings=findings, skipped=skipped if is_many else None)
+    notes: list[str] = []
+    jobs = jobs_of(args, plans, bundle, findings=findings, notes=notes, skipped=skipped if is_many else None)
     with ExitStack() as stack:
         place = args.predictions if is_many or not args.predictions else args.predictions.absolute().parent
         archive = stack.enter_context(staging(place, option="--predictions")) if place else None
         made = _made(jobs, bundle, archive, args, n_homes=sum(len(plan.targets) for plan in plans), skipped=skipped, console=console)
-        _say_findings(findings, console, n_homes=sum(len(plan.targets) for plan in plans), is_many=is_many)
+        _say_findings(findings, notes, console, n_homes=sum(len(plan.targets) for plan in plans), is_many=is_many)
         for one in skipped:
             console.print(f"[yellow]left out:[/] {one.name}: {one.reason}", soft_wrap=True)
         _say(made, console, is_many=is_many)
@@ -166,9 +167,9 @@ def _workers(wanted: int | None, n_homes: int) -> int:
     return min(wanted or cores, n_homes)
 
 
-def _say_findings(findings: list[Finding], console: Console, *, n_homes: int, is_many: bool) -> None:
+def _say_findings(findings: list[Finding], notes: list[str], console: Console, *, n_homes: int, is_many: bool) -> None:
     if not is_many:
-        print_findings(console, findings)
+        print_findings(console, findings, notes)
     elif findings:
         console.print(summary_table(findings, n_homes, where="with --json, in its file"))
 

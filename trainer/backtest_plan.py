@@ -114,12 +114,18 @@ def _fits(house: HouseSpec, model: Model | None, target: str) -> str | None:
 
 
 def jobs_of(
-    args: argparse.Namespace, plans: list[Plan], bundle: Bundle | None, *, findings: list[Finding], skipped: list[Skipped] | None
+    args: argparse.Namespace,
+    plans: list[Plan],
+    bundle: Bundle | None,
+    *,
+    findings: list[Finding],
+    notes: list[str],
+    skipped: list[Skipped] | None,
 ) -> Iterator[Job]:
     """The homes, each table read when its turn comes.
 
-    What is found in the tables is added to `findings`. A house or target that cannot be used, or a home without origins, goes to `skipped`; where
-    there is no such list, it is an error.
+    What is found in the tables is added to `findings`, what is worth knowing to `notes`. A house or target that cannot be used, or a home without
+    origins, goes to `skipped`; where there is no such list, it is an error.
     """
     model, archived = _model(bundle), read_weather(args.weather) if args.weather else None
     for plan in plans:
@@ -130,6 +136,7 @@ def jobs_of(
             _set_aside(plan.house.site, err, skipped)
             continue
         findings += [replace(finding, source=plan.house.site) for finding in table.findings] if skipped is not None else table.findings
+        notes += table.notes
         for target, is_modelled in plan.targets.items():
             forecaster = Forecaster(plan.house, model if is_modelled else None, target=target)
             job = _job(args, plan, table.series, forecaster, archived)

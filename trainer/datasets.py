@@ -31,6 +31,8 @@ Floats = npt.NDArray[np.float64]
 
 logger = logging.getLogger(__name__)
 
+COARSEST_S = 3600
+"""Energy of more than an hour in a row, spread evenly, would teach and score a flat day that nobody measured."""
 SAME = 1e-6
 """Two files agree on a value when they differ by less than this share of it: more digits do not survive every format."""
 
@@ -157,7 +159,7 @@ def columns_of(house: HouseSpec) -> tuple[str, ...]:
 def series_of_rows(house: HouseSpec, rows: Rows, findings: Findings, *, judge_units: bool = True) -> Series:
     """The house's series from the rows of one table.
 
-    `judge_units` refuses columns whose typical value cannot be; a few days of an empty house may look like that, a whole history does not.
+    `judge_units` refuses columns whose typical value, or step, cannot be; a few days of an empty house may look like that, a whole history does not.
     Raises as `read_table`.
     """
     grid = find_grid(rows.times, rows.numbers, house, findings)
@@ -182,6 +184,8 @@ def series_of_rows(house: HouseSpec, rows: Rows, findings: Findings, *, judge_un
 def column_values(raw: Floats, sensor: Sensor, grid: Grid, *, numbers: Ints, findings: Findings, judge_units: bool = True) -> Floats:
     """Canonical values of one column, `(n_slots,)`, from what stands in it; `numbers` are the slots' row numbers. Raises as `read_table`."""
     cadence_s = grid.cadence_s
+    if judge_units and sensor.feature.kind == "energy" and cadence_s > COARSEST_S:
+        _settle_coarse(sensor, grid, findings)
     if sensor.column_form == "counter":
         raw = believed(raw, sensor, cadence_s=cadence_s, numbers=numbers, findings=findings)
     values = canonical_values(raw, sensor, cadence_s=cadence_s)
@@ -190,6 +194,13 @@ def column_values(raw: Floats, sensor: Sensor, grid: Grid, *, numbers: Ints, fin
             values = settle_units(values, start=grid.start, step_s=cadence_s, sensor=sensor.name, findings=findings)
         check_unit(values, sensor, cadence_s=cadence_s, findings=findings)
     return within_range(values, sensor, start=grid.start, cadence_s=cadence_s, numbers=numbers, findings=findings)
+
+
+def _settle_coarse(sensor: Sensor, grid: Grid, findings: Findings) -> None:
+    what = f"column {sensor.column!r} holds the energy of {grid.cadence_s / 3600:g} hours in each row"
+    if "coarse" not in findings.accept:
+        raise findings.error(what, "an hour at most is expected: export finer data, or spread each row evenly over its hours with --accept coarse")
+    findings.found.append(Finding(findings.source, "coarse", what, "noted", "spread evenly, as asked by --accept", sensor.name, grid.n_slots))
 
 
 def _on_grid(values: Floats, house: HouseSpec, *, start: int, cadence_s: int) -> Series:

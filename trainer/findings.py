@@ -20,10 +20,10 @@ Ints = npt.NDArray[np.int64]
 Done = Literal["repaired", "masked", "refused", "noted"]
 
 ROWS_SHOWN: Final = 5
-DOUBTFUL: Final = ("dead", "lump", "copy", "empty", "unit", "clock")
+DOUBTFUL: Final = ("dead", "lump", "copy", "empty", "unit", "clock", "coarse")
 """Kinds that are told from how homes usually behave: a person may know better, and accept what is found as true of this house."""
 
-ACCEPT_HELP: Final = "kinds of findings that are true of this house, to be left as they are: dead, lump, copy, empty, unit, clock"
+ACCEPT_HELP: Final = "kinds of findings that are true of this house, to be left as they are: dead, lump, copy, empty, unit, clock, coarse"
 
 
 @dataclass(frozen=True)

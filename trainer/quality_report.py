@@ -89,6 +89,7 @@ KINDS: Final = {
     "empty": "homes that use nothing most of the time",
     "unit": "changes of unit",
     "clock": "hours shifted in summer",
+    "coarse": "energy of many hours in each row",
 }
 """Every kind of finding, in words."""
 

@@ -24,6 +24,8 @@ WHOLE_MINUTE_S: Final = 60
 FAR_SHARE: Final = 0.25
 """A time further than this share of the cadence from its grid point cannot be moved to it in good conscience."""
 MAX_FAR_ROWS: Final = 0.1
+MIN_TIMES: Final = 0.4
+"""A table with fewer times than this share of its rows is not one that was written twice: its times lack the hour."""
 MAX_STRETCH: Final = 20
 """A table that would grow by more than this factor when its gaps are filled has a wrong time in it."""
 
@@ -68,6 +70,11 @@ def find_grid(times: pd.Series, numbers: Ints, house: HouseSpec, findings: Findi
     cadence_s, phase_s = _cadence_and_phase(seconds[rows])
     slots = _snap(seconds[rows], cadence_s, phase_s, numbers[rows], findings)
     is_first = np.append(True, np.diff(slots) > 0)
+    if is_first.mean() < MIN_TIMES:
+        raise findings.error(
+            f"{len(slots):,} rows have {count(int(is_first.sum()), 'time')}, the first {iso_utc(seconds[rows[0]])}",
+            "one row for each step is expected: is the time of day missing?",
+        )
     findings.settle(
         f"{count(int((~is_first).sum()), 'row')} with the time of an earlier one",
         numbers[rows[~is_first]],

@@ -142,6 +142,14 @@ def test_a_bad_single_house_is_an_error(backtest, tmp_path):
     assert not (tmp_path / "s.json").exists()
 
 
+def test_notes_about_the_table_are_told(backtest, changed_meter):
+    data = changed_meter(lambda _row, value: f"{value},1")
+    data.write_text(data.read_text().replace("time,use,", "time,use,voltage,", 1))
+    code, said = backtest("--every", "1d", data=[data])
+    assert code == 0
+    assert "1 column that house.toml does not name ignored: voltage" in said
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.contract.errors import ConfigError, DataError
 from edge_agent.contract.schema import parse_house
-from trainer.datasets import read_table
+from trainer.datasets import ReadOptions, read_table
 
 HOUSE = """
 site = "test"
@@ -95,6 +95,20 @@ def test_coarser_table_is_spread_evenly(written):
     read = read_table(house(), [written(table(n=2, every="1h", use=[600.0, 1200.0]))])
     assert read.series.column("energy").tolist() == pytest.approx([100.0] * 6 + [200.0] * 6)
     assert read.series.column("room").tolist() == pytest.approx([20.0] * 12)
+
+
+def test_energy_of_many_hours_in_a_row_is_refused_or_accepted(written):
+    daily = written(table(n=30, every="1D", use=9600.0))
+    with pytest.raises(DataError, match=r"'use' holds the energy of 24 hours in each row: an hour at most is expected.*--accept coarse"):
+        read_table(house(), [daily], repair=True)
+    read = read_table(house(), [daily], options=ReadOptions(accept=("coarse", "dead")))
+    assert ("coarse", "noted", 30) in [(found.kind, found.done, found.steps) for found in read.findings]
+    assert read.series.column("energy")[:3].tolist() == pytest.approx([9600 / 144] * 3)
+
+
+def test_rooms_may_be_measured_once_a_day(written):
+    rooms = replace(house(), sensors=(replace(house().sensors[0], column=""), house().sensors[1]))
+    assert np.isfinite(read_table(rooms, [written(table(n=30, every="1D"))]).series.column("room")).all()
 
 
 def test_table_on_a_shifted_grid_keeps_its_energy(written):

@@ -74,6 +74,11 @@ def test_the_end_of_a_date_is_no_offset(form):
     assert (found.start, found.cadence_s) == (unix("2017-03-20 05:00"), 86_400)
 
 
+def test_times_without_an_hour_are_refused_with_repair_too():
+    with pytest.raises(DataError, match=r"1,440 rows have 60 times, the first 2026-01-01T00:00:00Z: .* is the time of day missing"):
+        grid([day for day in wall("2026-01-01", 60, "1D") for _ in range(24)], repair=True)
+
+
 def test_times_with_and_without_offset_are_refused():
     with pytest.raises(DataError, match=r"with and without an offset from UTC \(row 3\)"):
         grid(["2026-01-01T00:00:00+01:00", "2026-01-01T01:00:00"], repair=True)
