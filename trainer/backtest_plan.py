@@ -14,11 +14,12 @@ from rich.console import Console
 
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.errors import ConfigError, DataError
+from edge_agent.contract.localtime import DAY_S
 from edge_agent.contract.schema import HouseSpec, read_house
 from edge_agent.contract.series import Series
 from edge_agent.contract.weather import PerfectWeather, WeatherForecasts
 from edge_agent.forecaster import Forecaster, Model
-from trainer.backtest import choose_origins
+from trainer.backtest import TEST_SHARE, choose_origins
 from trainer.datasets import ReadOptions, read_table
 from trainer.findings import Finding
 from trainer.homes import Sources, files_by_house
@@ -143,11 +144,19 @@ def jobs_of(
             try:
                 table.require(forecaster.target_sensor)
                 if not len(job.origins):
-                    raise DataError(NO_ORIGIN)
+                    raise DataError(NO_ORIGIN if args.start or args.end else _too_short(table.series))
             except DataError as err:
                 _set_aside(job.name, err, skipped)
                 continue
             yield job
+
+
+def _too_short(series: Series) -> str:
+    days = len(series) * series.step_s / DAY_S
+    return (
+        f"the table covers {days:.1f} days, too few: no origin lies in its last {TEST_SHARE:.0%} with a whole day after it: "
+        f"give more --data, an earlier --from or a smaller --every"
+    )
 
 
 def _set_aside(name: str, err: DataError, skipped: list[Skipped] | None) -> None:

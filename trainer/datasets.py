@@ -23,7 +23,7 @@ from trainer.findings import DOUBTFUL, Finding, Findings, count
 from trainer.quality import check
 from trainer.table_files import Rows, read_rows
 from trainer.table_times import Grid, find_grid
-from trainer.table_values import canonical_values, check_unit, span_of, within_range
+from trainer.table_values import canonical_values, check_form, check_unit, span_of, within_range
 from trainer.unit_change import settle_units
 
 Ints = npt.NDArray[np.int64]
@@ -190,6 +190,8 @@ def column_values(raw: Floats, sensor: Sensor, grid: Grid, *, numbers: Ints, fin
         raw = believed(raw, sensor, cadence_s=cadence_s, numbers=numbers, findings=findings)
     values = canonical_values(raw, sensor, cadence_s=cadence_s)
     if judge_units:
+        if sensor.feature.kind == "energy":
+            check_form(values, sensor, findings)
         if sensor.role == "energy":
             values = settle_units(values, start=grid.start, step_s=cadence_s, sensor=sensor.name, findings=findings)
         check_unit(values, sensor, cadence_s=cadence_s, findings=findings)

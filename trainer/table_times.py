@@ -81,6 +81,7 @@ def find_grid(times: pd.Series, numbers: Ints, house: HouseSpec, findings: Findi
         expected="one row for each step is expected: remove the others",
         repair="dropped, the first of each kept",
         kind="duplicate",
+        done="repaired",
     )
     rows, slots = rows[is_first], slots[is_first]
     _check_gaps(slots, rows, cadence_s=cadence_s, phase_s=phase_s, numbers=numbers, is_single=is_single, findings=findings)
@@ -96,7 +97,8 @@ def _unix_seconds(times: pd.Series, numbers: Ints, house: HouseSpec, findings: F
         if not is_aware and house.table_clock == "standard":
             seconds[known] -= standard_offset_s(seconds[known], house.zone)
         return seconds, np.zeros(len(seconds), bool)
-    utc, is_single = local_to_utc(np.where(known, seconds, 0.0), house.zone)
+    ahead = slice(None, None, -1 if np.sign(np.diff(seconds[known])).sum() < 0 else 1)  # of newest first the second pass comes first
+    utc, is_single = (part[ahead] for part in local_to_utc(np.where(known, seconds, 0.0)[ahead], house.zone))
     skipped = known & np.isnan(utc)
     findings.settle(
         f"{count(int(skipped.sum()), 'row')} at times that {house.time_zone} skips when its clock goes forward",

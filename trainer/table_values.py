@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 TINY_PEAK_SHARE: Final = 1 / 2000
 """A whole house whose peaks stay below this share of its valid range is taken for one measured in kWh: 25 W of 50 kW."""
 MIN_COUNTER_ROWS: Final = 48
+MIN_COUNTER_RISES: Final = 12
 MIN_EXPORT_SHARE: Final = 0.005
 """A home whose energy is negative more often feeds into the grid."""
 MIN_EXPORT: Final = 10
@@ -44,6 +45,25 @@ def canonical_values(raw: Floats, sensor: Sensor, *, cadence_s: int) -> Floats:
     return values
 
 
+def check_form(values: Floats, sensor: Sensor, findings: Findings) -> None:
+    """Refuse energy of each step that is the reading of a cumulative counter. No repair can know better.
+
+    Args:
+        values: canonical values of the steps, `(n,)`.
+        sensor: what the column is said to hold.
+        findings: gives the error.
+
+    Raises:
+        DataError: it rises and never falls.
+    """
+    changes = np.diff(values[np.isfinite(values)])
+    if sensor.column_form == "interval" and len(changes) >= MIN_COUNTER_ROWS and (changes >= 0).all() and (changes > 0).sum() >= MIN_COUNTER_RISES:
+        raise findings.error(
+            f"column {sensor.column!r} (sensor {sensor.name!r}, {_declared(sensor)}): it never falls, as a cumulative counter",
+            'set column_form = "counter" in house.toml',
+        )
+
+
 def check_unit(values: Floats, sensor: Sensor, *, cadence_s: int, findings: Findings) -> None:
     """Refuse a column whose unit or form cannot be what house.toml says. No repair can know better.
 
@@ -62,7 +82,7 @@ def check_unit(values: Floats, sensor: Sensor, *, cadence_s: int, findings: Find
         return
     problem = _unit_problem(level, sensor)
     if problem:
-        raise findings.error(f"column {sensor.column!r} (sensor {sensor.name!r}, {_declared(sensor)}): {problem}", _advice(values, level, sensor))
+        raise findings.error(f"column {sensor.column!r} (sensor {sensor.name!r}, {_declared(sensor)}): {problem}", _advice(level, sensor))
 
 
 def _levels(values: Floats, sensor: Sensor, cadence_s: int) -> Floats:
@@ -88,10 +108,8 @@ def _unit_problem(level: Floats, sensor: Sensor) -> str:
     return ""
 
 
-def _advice(values: Floats, level: Floats, sensor: Sensor) -> str:
+def _advice(level: Floats, sensor: Sensor) -> str:
     """Which other reading of the same numbers would make sense."""
-    if sensor.column_form == "interval" and len(values) >= MIN_COUNTER_ROWS and np.all(np.diff(values[np.isfinite(values)]) >= 0):
-        return 'it never falls, as a cumulative counter: set column_form = "counter"'
     for unit, (canonical, _, _) in UNITS.items():
         if canonical == unit_named(sensor.unit).canonical and not _unit_problem(to_canonical(from_canonical(level, sensor.unit), unit), sensor):
             return f"looks like {unit} given as {sensor.unit}: set unit = {unit!r}, or, where the values are true, the sensor's 'valid'"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.contract.errors import DataError
-from trainer.scores import DAY_TYPES, Predictions, Scores, day_types, hours, losses
+from trainer.scores import DAY_TYPES, NOTHING_KNOWN, Predictions, Scores, day_types, hours, losses
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -100,7 +100,7 @@ class Tally:
             DataError: nothing is known at all.
         """
         if not self.n_values:
-            raise DataError("no actual value is known at these origins: nothing can be scored; choose a span with data")
+            raise DataError(NOTHING_KNOWN)
         total_mae = self.total_error / self.n_totals if self.n_totals else float("nan")
         return _scores(self.by_lead.sum(axis=1), total_mae=total_mae, n_totals=self.n_totals)
 

@@ -227,7 +227,7 @@ def read_house(path: Path) -> HouseSpec:
 def parse_house(text: str, *, source: str) -> HouseSpec:
     """The house described by TOML `text`; `source` names it in errors. Raises as `read_house`."""
     try:
-        data = tomllib.loads(text)
+        data = tomllib.loads(text.removeprefix("\ufeff"))  # some editors begin UTF-8 with a byte order mark
     except tomllib.TOMLDecodeError as err:
         raise ConfigError(f"{source}: not valid TOML: {err}") from err
     reader = TableReader(data, source=source, where="", keys=HOUSE_KEYS)

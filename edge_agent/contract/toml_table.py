@@ -96,9 +96,9 @@ class TableReader:
     def number_pair(self, key: str, default: tuple[float, float]) -> tuple[float, float]:
         """`[low, high]`, ascending."""
         value = self._take(key, (list,), "[low, high]", list(default))
-        numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
+        numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in value)
         if len(value) != 2 or not numbers or not value[0] < value[1]:
-            raise self.error(key, f"{value!r}: two numbers [low, high], low first, are expected")
+            raise self.error(key, f"{value!r}: two numbers [low, high], finite and low first, are expected")
         return float(value[0]), float(value[1])
 
     def tables(self, key: str, keys: tuple[str, ...]) -> list[TableReader]:

@@ -138,6 +138,7 @@ def test_features_follow_the_file_and_carry_canonical_units():
         ('name = "kitchen"', 'name = "meter"', ["key 'sensors'", "two sensors are called 'meter'"]),
         ("[-100, 9000.5]", "[5, 5]", ["key 'valid'", "low first"]),
         ("[-100, 9000.5]", "[1, nan]", ["key 'valid'", "low first"]),
+        ("[-100, 9000.5]", "[0, inf]", ["key 'valid'", "finite"]),
         ("[-100, 9000.5]", "[1]", ["key 'valid'", "two numbers"]),
         ("[-100, 9000.5]", '[1, "2"]', ["key 'valid'", "two numbers"]),
         ("[-100, 9000.5]", "7", ["key 'valid'", "[low, high]"]),
@@ -193,6 +194,10 @@ def test_an_unreadable_file_is_a_configuration_error(tmp_path):
 def test_every_step_divides_a_day_and_an_hour(step_s):
     assert 86_400 % step_s == 0
     assert 3600 % step_s == 0
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text():
+    assert parse_house("\ufeff" + HOUSE, source="x") == parse_house(HOUSE, source="x")
 
 
 def test_ranges_of_roles_ascend():

@@ -142,6 +142,22 @@ def test_a_bad_single_house_is_an_error(backtest, tmp_path):
     assert not (tmp_path / "s.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("days", "says"),
+    [
+        (3, "covers 3.0 days, too few: no origin lies in its last 20% with a whole day after it: give more --data"),
+        (6, "or nothing of the week before them"),
+    ],
+)
+def test_a_table_that_is_too_short_says_so(backtest, small_run, tmp_path, days, says):
+    short = tmp_path / "short.csv"
+    short.write_text("".join(small_run[1].read_text().splitlines(keepends=True)[: 24 * days + 1]))
+    code, said = backtest(data=[short])
+    assert code == 1
+    assert says in said
+    assert "widen --from and --to" in backtest("--from", "2026-01-09", data=[short])[1]
+
+
 def test_notes_about_the_table_are_told(backtest, changed_meter):
     data = changed_meter(lambda _row, value: f"{value},1")
     data.write_text(data.read_text().replace("time,use,", "time,use,voltage,", 1))

@@ -78,6 +78,13 @@ def test_counter_becomes_differences_and_the_last_step_is_unknown(written):
     assert np.isnan(values[-1])
 
 
+def test_a_fresh_counter_given_as_interval_is_told_with_repair_too(written):
+    fresh = written(table(n=24 * 30, every="1h", use=np.cumsum(np.random.default_rng(0).gamma(2, 0.2, 24 * 30))))
+    for repair in (False, True):
+        with pytest.raises(DataError, match='set column_form = "counter"'):
+            read_table(house(unit="kWh"), [fresh], repair=repair)
+
+
 def test_counter_spreads_energy_over_a_short_gap(written):
     frame = table(use=[10.0, 10.1, None, None, 10.4, 10.5])
     values = read_table(house("kWh", "counter"), [written(frame)]).series.column("energy")

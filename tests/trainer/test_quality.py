@@ -178,7 +178,7 @@ def test_duplicated_hours_are_dropped_once(read, lived_in):
     with pytest.raises(DataError, match="24 rows with the time of an earlier one"):
         read(energy[rows], times=times)
     table = read(energy[rows], times=times, repair=True)
-    assert told(table) == [("duplicate", "masked", "", 24)]
+    assert told(table) == [("duplicate", "repaired", "", 24)]
     np.testing.assert_array_equal(table.series.column("mains"), energy)
 
 

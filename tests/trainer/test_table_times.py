@@ -74,6 +74,15 @@ def test_the_end_of_a_date_is_no_offset(form):
     assert (found.start, found.cadence_s) == (unix("2017-03-20 05:00"), 86_400)
 
 
+def test_newest_first_keeps_the_passes_of_the_repeated_hour_apart():
+    aware = pd.date_range("2026-10-24 20:00", periods=24, freq="30min", tz="UTC")
+    local = [str(t.tz_convert("Europe/Berlin").tz_localize(None)) for t in aware]
+    ahead, _ = grid(local, clock="local", repair=True)
+    back, findings = grid(local[::-1], clock="local", repair=True)
+    assert [finding.kind for finding in findings.found] == ["order"]
+    assert back.lay(np.arange(24.0)).tolist() == ahead.lay(np.arange(24.0)[::-1]).tolist()
+
+
 def test_times_without_an_hour_are_refused_with_repair_too():
     with pytest.raises(DataError, match=r"1,440 rows have 60 times, the first 2026-01-01T00:00:00Z: .* is the time of day missing"):
         grid([day for day in wall("2026-01-01", 60, "1D") for _ in range(24)], repair=True)

@@ -4,7 +4,7 @@ import pytest
 from edge_agent.contract.errors import DataError
 from edge_agent.contract.schema import parse_house
 from trainer.findings import Findings
-from trainer.table_values import canonical_values, check_unit, within_range
+from trainer.table_values import canonical_values, check_form, check_unit, within_range
 
 
 def sensor(role="energy", unit="Wh", extra=""):
@@ -79,7 +79,14 @@ def test_pressure_in_inches_given_as_hectopascal_is_recognised():
 
 
 def test_counter_given_as_energy_of_the_step_is_recognised():
-    refuse(np.linspace(12_000, 12_400, 200), sensor(unit="kWh"), 'set column_form = "counter"')
+    for first in (0, 12_000):
+        with pytest.raises(DataError, match='it never falls, as a cumulative counter: set column_form = "counter"'):
+            check_form(np.linspace(first, first + 400, 200), sensor(unit="kWh"), Findings("t", repair=True))
+
+
+def test_energy_that_hardly_ever_changes_is_no_counter():
+    for values in (np.zeros(200), np.append(np.zeros(199), 5.0), np.arange(40.0), HOUSE_WH):
+        check_form(values, sensor(), Findings("t", repair=False))
 
 
 def test_unit_that_nothing_explains_still_says_what_to_check():
