@@ -22,7 +22,7 @@ def fit(street, tmp_path):
 
 
 def test_homes_are_trained_with_the_forecast_of_their_own_weather(fit):
-    code, run = fit("--covariates", "outdoor_temperature", "--weather", "outdoor_temperature")
+    code, run = fit("--all-targets", "--covariates", "outdoor_temperature", "--weather", "outdoor_temperature")
     assert code == 0
     read = read_run(run)
     assert read.plan.weather == ("outdoor_temperature",)
