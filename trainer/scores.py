@@ -20,10 +20,10 @@ Floats = npt.NDArray[np.float64]
 WEEKDAY: Final = 0
 WEEKEND: Final = 1
 DAY_TYPES: Final = ("weekday", "weekend")
+"""Their names."""
 NOTHING_KNOWN: Final = (
     "no actual value is known at these origins, or nothing of the week before them: nothing can be scored; give more --data or another span"
 )
-"""Their names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,9 +166,7 @@ def _known(predictions: Predictions) -> npt.NDArray[np.bool_]:
     """Where the actual value is known, `(n_origins, horizon)`."""
     known = np.isfinite(predictions.actual)
     if not known.any():
-        raise DataError(
-            "no actual value is known at these origins, or nothing of the week before them: nothing can be scored; give more --data or another span"
-        )
+        raise DataError(NOTHING_KNOWN)
     silent = known & ~_answered(predictions)
     if silent.any():
         raise DataError(f"{silent.sum():,} forecasts are NaN where the actual value is known: compare methods by where_all_known, or start later")
