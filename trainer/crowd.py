@@ -13,6 +13,7 @@ from edge_agent.contract.features import MIN_SCALE_W
 from trainer.baselines import CLIMATOLOGY, YESTERDAY, yardstick
 from trainer.scorecard import Card, finite, scores_json
 from trainer.scores import Scores, skill
+from trainer.seen import Seen, together
 from trainer.tally import Tally
 
 FIGURES: Final[dict[str, tuple[str, str | None]]] = {
@@ -45,6 +46,16 @@ class Pool:
     def scores(self) -> dict[str, Scores]:
         """Scores by label over all values of all homes."""
         return {label: tally.whole() for label, tally in self.tallies.items()}
+
+    @property
+    def seen(self) -> Seen:
+        """Days of all homes together, and those of them that the model has looked at before."""
+        return together(card.seen for card in self.cards)
+
+    @property
+    def seen_note(self) -> str:
+        """Of the latter; empty when there are none."""
+        return self.seen.note(f"{sum(card.seen.n_seen > 0 for card in self.cards)} of the {len(self.cards)} homes")
 
     def spreads(self) -> dict[str, Spread]:
         """How each of FIGURES differs from home to home."""
@@ -110,6 +121,7 @@ def pool_json(pool: Pool) -> dict[str, Any]:
     """A pool's scores and spreads, JSON-able."""
     unit = "share of each home's mean" if pool.is_relative else pool.unit
     head = {"model": pool.method, "unit": unit, "step_s": pool.step_s, "homes": [card.name for card in pool.cards]}
+    head["seen"] = {**asdict(pool.seen), "note": pool.seen_note}
     spreads = {
         name: {**dict(zip(QUARTILES, one.quartiles, strict=True)), **{k: v for k, v in asdict(one).items() if k != "quartiles"}}
         for name, one in pool.spreads().items()

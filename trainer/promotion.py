@@ -33,6 +33,7 @@ from trainer.homes import read_homes
 from trainer.registry import Registry, Version
 from trainer.run_folder import MODEL, RECORD, write_json
 from trainer.scores import Predictions, score, where_all_known
+from trainer.seen import looked_at_until, seen_until
 from trainer.tune import Tuned, TuneRequest
 from trainer.untracked import OFF
 from trainer.weather_errors import training_weather
@@ -75,11 +76,9 @@ class Contender:
         Raises:
             DataError: the record does not say.
         """
-        until = self.record["training"].get("looked_at_until")
-        if until is None:
+        if "looked_at_until" not in self.record["training"]:
             raise DataError(f"the {self.label} does not say what it was trained on: train it again")
-        site = home.partition(":")[0]
-        return max((int(end) for name, end in until.items() if name.partition(":")[0] == site), default=0)
+        return seen_until(looked_at_until(self.record["training"]), home.partition(":")[0])
 
     def windows(self, ground: Ground, origins: Ints) -> Windows:
         """Its inputs at the origins."""

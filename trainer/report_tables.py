@@ -97,5 +97,6 @@ def home_row(card: Card, money: Money) -> dict[str, Any]:
         "misplaced": energy(float(days.misplaced[card.method].mean())) if is_known else "",
         "skills": [signed(gain(card, *pair)) for pair in FIGURES.values()],
         "coverage": f"{own.coverage:.2f}",
+        "seen": str(card.seen) if card.seen.n_seen else "",
         "grades": ", ".join(f"{count:,} {grade}" for grade, count in sorted(card.grades.items())),
     }

@@ -26,14 +26,16 @@ def score_table(card: Card) -> Table:
     unit = f"{card.unit} a step" if card.adds_up else card.unit
     grades = ", ".join(f"{count} {grade}" for grade, count in sorted(card.grades.items()))
     given = f"\n{card.method} was given: {card.weather}" if card.weather != NO_WEATHER else ""
-    title = f"{card.house.site}, {card.target}: {card.n_origins:,} origins\n{iso_utc(card.first)} to {iso_utc(card.last)}{given}"
+    note = f"\nnote: {card.seen_note}" if card.seen_note else ""
+    title = f"{card.house.site}, {card.target}: {card.n_origins:,} origins\n{iso_utc(card.first)} to {iso_utc(card.last)}{given}{note}"
     return _methods(card, title=title, caption=f"Errors in {unit}. {_skills(card)}\nInputs: {grades}.", form=figure)
 
 
 def pool_table(pool: Pool) -> Table:
     """The same over many homes."""
     unit = "shares of each home's mean" if pool.is_relative else pool.unit
-    title = f"{count(len(pool.cards), 'home')} together, steps of {pool.step_s // 60} min"
+    note = f"\nnote: {pool.seen_note}" if pool.seen_note else ""
+    title = f"{count(len(pool.cards), 'home')} together, steps of {pool.step_s // 60} min{note}"
     return _methods(pool, title=title, caption=f"Errors in {unit}. {_skills(pool)}", form="{:.3f}".format)
 
 
@@ -67,7 +69,8 @@ def percent(value: float) -> str:
 def homes_table(cards: Sequence[Card]) -> Table:
     """One row a home."""
     table = Table(title="By home", caption=_skills(*cards), box=box.SIMPLE_HEAD, padding=0)
-    for heading in ("home", "origins", "MAE", "day", "p10-\np90", "CRPS\nskill", "day\nskill", "vs\nyesterday"):
+    seen = ("seen\nbefore",) if any(card.seen.n_seen for card in cards) else ()
+    for heading in ("home", "origins", "MAE", "day", "p10-\np90", "CRPS\nskill", "day\nskill", "vs\nyesterday", *seen):
         is_name = heading == "home"
         table.add_column(heading, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
     for card in cards:
@@ -75,7 +78,7 @@ def homes_table(cards: Sequence[Card]) -> Table:
         total = own.total_mae if card.adds_up else own.total_mae / card.tallies[card.method].horizon
         gains = [gain(card, *pair) for pair in FIGURES.values()]
         figures = (f"{figure(own.mae)} {card.unit}", figure(total), f"{own.coverage:.2f}")
-        table.add_row(card.name, str(card.n_origins), *figures, *map(percent, gains))
+        table.add_row(card.name, str(card.n_origins), *figures, *map(percent, gains), *([str(card.seen)] if seen else []))
     return table
 
 

@@ -15,6 +15,7 @@ from trainer.baselines import YESTERDAY, yardstick
 from trainer.daily import DayBook, Days
 from trainer.rolling import Home, Part
 from trainer.scores import DAY_TYPES, Predictions, Scores, skill, where_all_known
+from trainer.seen import Seen, looked_at_until, seen_days
 from trainer.tally import Tally, slots
 
 NO_WEATHER: Final = "no weather forecast"
@@ -39,6 +40,8 @@ class Card:
     """Unix s of the first origin."""
     last: int
     """And of the last."""
+    seen: Seen
+    """Which of the days the model has looked at before."""
     grades: dict[str, int]
     """Origins by grade: where the inputs do not allow the model, its forecast is the climatology's, as on the gateway."""
     tallies: dict[str, Tally]
@@ -58,6 +61,11 @@ class Card:
     def adds_up(self) -> bool:
         """Whether steps are parts of a sum (energy) or means (states)."""
         return self.unit == "Wh"
+
+    @property
+    def seen_note(self) -> str:
+        """Of days that the model has looked at before; empty when there are none."""
+        return self.seen.note(f"a house called {self.house.site}")
 
     def scores(self) -> dict[str, Scores]:
         """Scores by label, all on the same steps."""
@@ -89,7 +97,7 @@ class Account:
         Raises:
             DataError: nothing is known at any origin.
         """
-        forecaster, origins = self.home.forecaster, self.home.origins
+        forecaster, origins, model = self.home.forecaster, self.home.origins, self.home.forecaster.model
         for tally in self._tallies.values():
             tally.whole()
         days, examples = self._days.close()
@@ -98,12 +106,13 @@ class Account:
             target=forecaster.plan.target,
             unit=forecaster.plan.unit,
             method=self.home.method,
-            version=forecaster.identity["version"] if forecaster.model is not None else "",
+            version=forecaster.identity["version"] if model is not None else "",
             weather=self.home.weather.label if self.home.weather else NO_WEATHER,
             step_s=forecaster.plan.step_s,
             n_origins=len(origins),
             first=int(origins[0]),
             last=int(origins[-1]),
+            seen=seen_days(origins, forecaster.house, looked_at_until(model.bundle.manifest.training) if model is not None else {}),
             grades=dict(self._grades),
             tallies=self._tallies,
             days=days,
@@ -131,6 +140,7 @@ def to_json(card: Card) -> dict[str, Any]:
         "step_s": card.step_s,
         "origins": {"n": card.n_origins, "first": iso_utc(card.first), "last": iso_utc(card.last)},
         "grades": card.grades,
+        "seen": {**asdict(card.seen), "note": card.seen_note},
     }
     return finite({**head, **scores_json(card.tallies, card.method), "days": _days_json(card.days)})
 

@@ -23,6 +23,7 @@ from edge_agent.contract.plan import FeaturePlan
 from edge_agent.contract.schema import ROLES, HouseSpec
 from trainer.model import ROLE_MEAN_AND_SPREAD, Network, forecast_loss
 from trainer.run_folder import MODEL, RECORD
+from trainer.seen import looked_at_until, seen_until
 
 OUTPUTS: Final = ["quantiles", "mean"]
 NO_WEIGHTS: Final = f"holds no {KERAS_MODEL}, the form of a model that can be trained on: export it again with this version, or give its run folder"
@@ -55,7 +56,7 @@ class StartModel:
 
     def seen_until(self, site: str) -> int:
         """Unix s up to which it has looked at a house; 0 when it never has."""
-        return max((end for name, end in self.looked_at_until.items() if name.partition(":")[0] == site), default=0)
+        return seen_until(self.looked_at_until, site)
 
     def facts(self) -> dict[str, str]:
         """Which model it was, JSON values."""
@@ -92,7 +93,9 @@ def _of_bundle(bundle: Bundle) -> StartModel:
         file = Path(folder) / KERAS_MODEL
         file.write_bytes(data)
         model = _load(file, source=str(bundle.path))
-    return StartModel(manifest.name, manifest.version, _anchored(manifest.plan, bundle.path), manifest.calibration, model, _seen(manifest.training))
+    return StartModel(
+        manifest.name, manifest.version, _anchored(manifest.plan, bundle.path), manifest.calibration, model, looked_at_until(manifest.training)
+    )
 
 
 def _of_run(path: Path) -> StartModel:
@@ -101,15 +104,10 @@ def _of_run(path: Path) -> StartModel:
     try:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         plan, calibration = FeaturePlan.from_dict(record["plan"]), Calibration.from_dict(record["calibration"])
-        name, version, seen = str(record["name"]), str(record["mlflow_run_id"]), _seen(record.get("training", {}))
+        name, version, seen = str(record["name"]), str(record["mlflow_run_id"]), looked_at_until(record.get("training", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise ConfigError(f"--init {path}: {RECORD} is not of the expected form ({err!r}): train again with this version") from err
     return StartModel(name, version, _anchored(plan, path), calibration, _load(path / MODEL, source=str(path)), seen)
-
-
-def _seen(training: Mapping[str, Any]) -> dict[str, int]:
-    """`looked_at_until` of a model that says so."""
-    return {str(name): int(end) for name, end in training.get("looked_at_until", {}).items()}
 
 
 def _anchored(plan: FeaturePlan, path: Path) -> FeaturePlan:

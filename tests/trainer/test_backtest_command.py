@@ -243,3 +243,26 @@ def test_ctrl_c_ends_the_workers_too(two_houses, tmp_path):
     assert code == 1, said
     assert "Traceback" not in said
     assert [path.name for path in out.iterdir()] == []
+
+
+def test_days_that_the_model_has_seen_are_told_everywhere(backtest, two_houses, tmp_path):
+    houses, data = two_houses
+    # the model that ships has learnt from a house of this name, until the end of 2013
+    house, old = tmp_path / "london.toml", tmp_path / "old.csv"
+    house.write_text(houses[0].read_text().replace('site = "small"', 'site = "london"'))
+    old.write_text(data[0].read_text().replace("2026-", "2013-"))
+    options = ("--every", "1d", "--workers", "1", "--json", tmp_path / "s.json", "--html", tmp_path / "r.html")
+    assert backtest(*options, houses=[house], data=[old])[0] == 0
+    note = "the model has seen 16 of the 16 scored days: it learnt from a house called london, so these scores flatter it"
+    assert json.loads((tmp_path / "s.json").read_text())["seen"] == {"n_days": 16, "n_seen": 16, "note": note}
+    assert note in (tmp_path / "r.html").read_text()
+    code, said = backtest(*options, houses=[house, houses[1]], data=[old, data[1]])
+    assert code == 0
+    note = "the model has seen 16 of the 32 scored days: it learnt from 1 of the 2 homes"
+    written, page = json.loads((tmp_path / "s.json").read_text()), (tmp_path / "r.html").read_text()
+    assert [home["seen"]["n_seen"] for home in written["homes"].values()] == [16, 0]
+    assert written["pools"][0]["seen"]["note"].startswith(note)
+    assert note in page
+    assert "<td>16 of 16 days</td>" in page
+    assert "16 of the 32 scored days" in " ".join(said.split())
+    assert "seen" not in backtest("--every", "1d", houses=houses[:1], data=data[:1])[1]
