@@ -19,16 +19,18 @@ from edge_agent.contract.bundle import Bundle, read_bundle, read_shipped_bundle
 from edge_agent.contract.errors import ConfigError, DataError, HearthcastError
 from trainer.archive import file_name
 from trainer.backtest_plan import jobs_of, plans_of
+from trainer.baselines import WITHOUT_MODEL
 from trainer.crowd import pool_json, pools
 from trainer.findings import ACCEPT_HELP, DOUBTFUL, Finding, count
 from trainer.outputs import move_whole, staging, write_whole
 from trainer.quality_report import print_findings, record_of, summary_table
 from trainer.score_tables import homes_table, pool_table, score_table, spread_table
-from trainer.scorecard import Card, to_json
+from trainer.scorecard import NO_WEATHER, Card, to_json
 from trainer.workers import Job, OnProgress, Skipped, cards
 
 ROWS_SHOWN: Final = 30
 """Homes in the terminal's table; the report and the JSON hold all."""
+NAMES_SHOWN: Final = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +98,7 @@ def _run(args: argparse.Namespace, console: Console) -> None:
         for one in skipped:
             console.print(f"[yellow]left out:[/] {one.name}: {one.reason}", soft_wrap=True)
         _say(made, console, is_many=is_many)
+        _say_weather(args, made, console)
         _write(args, made, skipped, findings, archive=archive)
 
 
@@ -186,6 +189,16 @@ def _say(made: list[Card], console: Console, *, is_many: bool) -> None:
         else:
             console.print(pool_table(pool))
             console.print(spread_table(pool))
+
+
+def _say_weather(args: argparse.Namespace, made: list[Card], console: Console) -> None:
+    """Name the homes whose model was given no weather although it was asked for."""
+    if not (args.weather or args.perfect_weather):
+        return
+    without = [card.name for card in made if card.weather == NO_WEATHER and card.method not in WITHOUT_MODEL]
+    if without:
+        shown = ", ".join(without[:NAMES_SHOWN]) + (", …" if len(without) > NAMES_SHOWN else "")
+        console.print(f"note: nothing was known of the weather ahead for {len(without)} of {count(len(made), 'home')}: {shown}", soft_wrap=True)
 
 
 def _write(args: argparse.Namespace, made: list[Card], skipped: list[Skipped], findings: list[Finding], *, archive: Path | None) -> None:

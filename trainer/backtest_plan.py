@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 
 from edge_agent.contract.bundle import Bundle
@@ -17,13 +18,13 @@ from edge_agent.contract.errors import ConfigError, DataError
 from edge_agent.contract.localtime import DAY_S
 from edge_agent.contract.schema import HouseSpec, read_house
 from edge_agent.contract.series import Series
-from edge_agent.contract.weather import PerfectWeather, WeatherForecasts
+from edge_agent.contract.weather import MAX_AGE_S, PerfectWeather, WeatherForecasts
 from edge_agent.forecaster import Forecaster, Model
 from trainer.backtest import TEST_SHARE, choose_origins
 from trainer.datasets import ReadOptions, read_table
 from trainer.findings import Finding
 from trainer.homes import Sources, files_by_house
-from trainer.rolling import NO_ORIGIN, Weather
+from trainer.rolling import BLOCK, NO_ORIGIN, Weather
 from trainer.table_times import standard_offset_s
 from trainer.weather_table import read_weather
 from trainer.workers import Job, Skipped
@@ -49,7 +50,8 @@ def plans_of(args: argparse.Namespace, bundle: Bundle | None, console: Console) 
     """What is to be done with each house.
 
     Raises:
-        ConfigError: files and houses do not pair up, two homes have one name, a target that is not there or not the model's.
+        ConfigError: files and houses do not pair up, two homes have one name, a target that is not there or not the model's, weather that no model
+            here reads or no house here measures.
     """
     model, every_s = _model(bundle), _duration(args.every)
     plans = []
@@ -68,11 +70,18 @@ def plans_of(args: argparse.Namespace, bundle: Bundle | None, console: Console) 
 
 
 def _check_weather(args: argparse.Namespace, model: Model | None, plans: list[Plan]) -> None:
-    is_read = model is not None and model.bundle.manifest.plan.weather and any(any(plan.targets.values()) for plan in plans)
-    if (args.weather or args.perfect_weather) and not is_read:
+    if not (args.weather or args.perfect_weather):
+        return
+    name, roles = (model.bundle.manifest.name, model.bundle.manifest.plan.weather) if model is not None else ("climatology", ())
+    sensors = [sensor for plan in plans if any(plan.targets.values()) for sensor in plan.house.sensors]
+    if not (roles and sensors):
         option = "--weather" if args.weather else "--perfect-weather"
-        name = model.bundle.manifest.name if model is not None else "climatology"
         raise ConfigError(f"{option}: model {name} reads no weather forecast here: leave it out, or fit one with --weather")
+    if args.perfect_weather and not any(sensor.column and sensor.role in roles for sensor in sensors):
+        words = " or ".join(roles)
+        raise ConfigError(
+            f"--perfect-weather: model {name} reads {words}, and no sensor here measures that in a table: add its column, or leave it out"
+        )
 
 
 def _model(bundle: Bundle | None) -> Model | None:
@@ -145,6 +154,8 @@ def jobs_of(
                 table.require(forecaster.target_sensor)
                 if not len(job.origins):
                     raise DataError(NO_ORIGIN if args.start or args.end else _too_short(table.series))
+                if skipped is None:
+                    _require_weather(args, job, forecaster)
             except DataError as err:
                 _set_aside(job.name, err, skipped)
                 continue
@@ -168,20 +179,48 @@ def _set_aside(name: str, err: DataError, skipped: list[Skipped] | None) -> None
 def _job(args: argparse.Namespace, plan: Plan, series: Series, forecaster: Forecaster, archived: WeatherForecasts | None) -> Job:
     horizon_s = forecaster.plan.horizon * forecaster.plan.step_s
     origins = choose_origins(series, horizon_s, start=plan.start, end=plan.end, every_s=_duration(args.every))
-    weather = _weather(args, series, forecaster, archived)
+    weather = _weather(args, series, forecaster, archived, origins)
     is_modelled = forecaster.model is not None
     return Job(plan.house, forecaster.plan.target, is_modelled, series.select(forecaster.sensors), origins, weather)
 
 
-def _weather(args: argparse.Namespace, series: Series, forecaster: Forecaster, archived: WeatherForecasts | None) -> Weather | None:
-    """The weather forecast that the options ask for, where the model reads one."""
-    if not forecaster.plan.weather:
-        return None
+def _weather(
+    args: argparse.Namespace, series: Series, forecaster: Forecaster, archived: WeatherForecasts | None, origins: npt.NDArray[np.int64]
+) -> Weather | None:
+    """The weather forecast that the options ask for, where the model reads one and it says something at an origin."""
+    roles = forecaster.plan.weather
     if archived is not None:
-        return Weather(archived, f"weather forecasts of {args.weather.name}")
-    if args.perfect_weather:
-        return Weather(PerfectWeather(series.select(tuple(f.name for f in series.features if f.role in forecaster.plan.weather))), PERFECT)
-    return None
+        weather = Weather(archived, f"weather forecasts of {args.weather.name}")
+    elif args.perfect_weather:
+        weather = Weather(PerfectWeather(series.select(tuple(f.name for f in series.features if f.role in roles))), PERFECT)
+    else:
+        return None
+    n_told = _n_told(weather, origins, forecaster) if roles else 0
+    if n_told == 0:
+        return None
+    return weather if n_told == len(origins) else replace(weather, label=f"{weather.label}, at {n_told:,} of {len(origins):,} origins")
+
+
+def _n_told(weather: Weather, origins: npt.NDArray[np.int64], forecaster: Forecaster) -> int:
+    """How many origins the weather forecast says anything at."""
+    plan, blocks = forecaster.plan, (origins[first : first + BLOCK] for first in range(0, len(origins), BLOCK))
+    ahead = (weather.source.ahead(block, horizon=plan.horizon, step_s=plan.step_s, roles=plan.weather) for block in blocks)
+    return sum(int(np.isfinite(values).any(axis=(1, 2)).sum()) for values in ahead)
+
+
+def _require_weather(args: argparse.Namespace, job: Job, forecaster: Forecaster) -> None:
+    """Make sure that the model is given the weather that was asked for.
+
+    Raises:
+        DataError: nothing is told of it at any origin.
+    """
+    if job.weather is None and forecaster.plan.weather and (args.weather or args.perfect_weather):
+        roles = " or ".join(forecaster.plan.weather)
+        if args.weather:
+            asked, expected = f"--weather {args.weather}", f"forecasts issued in the {MAX_AGE_S // 3600} hours before an origin, of the day after it"
+        else:
+            asked, expected = "--perfect-weather", "sensors that were heard in the days scored"
+        raise DataError(f"{asked} says nothing of {roles} at any of the {len(job.origins):,} origins: {expected}, are expected; else leave it out")
 
 
 def _time(option: str, text: str | None, house: HouseSpec) -> int | None:

@@ -266,3 +266,42 @@ def test_days_that_the_model_has_seen_are_told_everywhere(backtest, two_houses, 
     assert "<td>16 of 16 days</td>" in page
     assert "16 of the 32 scored days" in " ".join(said.split())
     assert "seen" not in backtest("--every", "1d", houses=houses[:1], data=data[:1])[1]
+
+
+@pytest.fixture
+def no_outdoors(small_run, tmp_path):
+    """A house.toml without an outdoor sensor."""
+    path = tmp_path / "indoors.toml"
+    path.write_text(small_run[0].read_text().partition('[[sensors]]\nname = "outdoor"')[0].replace('"small"', '"indoors"'))
+    return path
+
+
+def forecasts_of(day, path):
+    """A table of one weather forecast, issued at that midnight."""
+    path.write_text("\n".join(["issued,time,outdoor_temperature", *(f"{day}T00:00Z,{day}T{hour:02d}:00Z,{hour}" for hour in range(24))]) + "\n")
+    return path
+
+
+def test_weather_that_cannot_be_given_is_refused(backtest, no_outdoors, tmp_path):
+    code, said = backtest("--perfect-weather", houses=[no_outdoors])
+    assert (code, "no sensor here measures that" in said) == (2, True)
+    code, said = backtest("--every", "1d", "--weather", forecasts_of("2010-01-01", tmp_path / "w.csv"))
+    assert (code, "says nothing of outdoor_temperature at any of the 16 origins" in said) == (1, True)
+
+
+def test_the_label_says_how_often_weather_was_given(backtest, tmp_path):
+    options = ("--every", "1d", "--json", tmp_path / "s.json")
+    assert backtest(*options, "--weather", forecasts_of("2026-03-10", tmp_path / "w.csv"))[0] == 0
+    assert json.loads((tmp_path / "s.json").read_text())["weather"] == "weather forecasts of w.csv, at 1 of 16 origins"
+
+
+def test_of_many_homes_those_without_weather_are_named_and_labelled(backtest, small_run, no_outdoors, tmp_path):
+    options = ("--every", "1d", "--workers", "1", "--json", tmp_path / "s.json", "--perfect-weather")
+    code, said = backtest(*options, houses=[small_run[0], no_outdoors], data=[small_run[1]] * 2)
+    assert code == 0
+    assert "nothing was known of the weather ahead for 1 of 2 homes: indoors:energy" in said
+    homes = json.loads((tmp_path / "s.json").read_text())["homes"]
+    assert {name: one["weather"] for name, one in homes.items()} == {
+        "small:energy": "perfect weather forecast",
+        "indoors:energy": "no weather forecast",
+    }
