@@ -19,7 +19,7 @@ import onnxruntime as ort
 
 from edge_agent.contract.baseline import QUANTILE_LEVELS
 from edge_agent.contract.bundle import Bundle, Golden, read_shipped_bundle
-from edge_agent.contract.calibration import identity, publish
+from edge_agent.contract.calibration import identity, publish, widest_ratio
 from edge_agent.contract.errors import BundleError, ConfigError, DataError
 from edge_agent.contract.features import FeatureBuilder, ModelInputs
 from edge_agent.contract.forecast import PUBLISHED_LEVELS, Forecast, Grade, Total
@@ -336,7 +336,7 @@ class Forecaster:
         if last > horizon:
             _, rest = builder.climatology.filled(builder.series.index(forecast.origin), last, skip=max(first, horizon))
             value += float(np.nan_to_num(rest).sum())
-        ratio = self.calibration.total_ratio if self.model is not None else _past_ratio(builder, forecast.origin, horizon, self.plan.quantile_levels)
+        ratio = self.calibration.total_ratio if self.model is not None else _past_ratio(builder, forecast)
         low, middle, high = (value * float(np.interp(level, self.plan.quantile_levels, ratio)) for level in PUBLISHED_LEVELS)
         share = max(min(last, horizon) - first, 0) / max(last - first, 1) if self.model is not None else 0.0
         return {"tomorrow": Total(tomorrow, middle, low, high, share)}
@@ -368,15 +368,15 @@ def _plan_for(house: HouseSpec, model: Model, target: str | None) -> FeaturePlan
     return plan
 
 
-def _past_ratio(builder: FeatureBuilder, origin: int, horizon: int, levels: tuple[float, ...]) -> Floats:
-    """Quantiles of past days' totals over their mean, for want of a calibration."""
-    row = builder.series.index(origin)
+def _past_ratio(builder: FeatureBuilder, forecast: Forecast) -> Floats:
+    """Quantiles of past days' totals over their mean, for want of a calibration; where there are none, as wide as the forecast's steps allow."""
+    row, horizon = builder.series.index(forecast.origin), len(forecast.mean)
     n_days = row // horizon
     totals = builder.target[row - n_days * horizon : row].reshape(n_days, horizon).sum(axis=1)
     known = totals[np.isfinite(totals)]
     if known.size < 2 or known.mean() <= 0:
-        return np.ones(len(levels))
-    return np.asarray(np.quantile(known / known.mean(), levels))
+        return widest_ratio(forecast.quantiles, forecast.mean, forecast.quantile_levels)
+    return np.asarray(np.quantile(known / known.mean(), forecast.quantile_levels))
 
 
 def base_forecaster(house: HouseSpec, target: str) -> Forecaster:

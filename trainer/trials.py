@@ -155,12 +155,14 @@ class Trials:
         return min(CORRECTIONS, key=loss) if n_known > 1 else "base"
 
     def _totals(self, recipe: Recipe, n_known: int) -> str:
-        """The same of the total's."""
+        """The same of the total's; the base's where no total is known."""
 
-        def loss(totals: str) -> float:
-            return float(np.mean(np.concatenate([self._total_losses(number, Choice(recipe, "base", totals)) for number in range(1, n_known)])))
+        def losses(totals: str) -> Floats:
+            return np.concatenate([self._total_losses(number, Choice(recipe, "base", totals)) for number in range(1, n_known)])
 
-        return min(CORRECTIONS, key=loss) if n_known > 1 else "base"
+        if n_known < 2 or not len(losses("base")):
+            return "base"
+        return min(CORRECTIONS, key=lambda totals: float(np.mean(losses(totals))))
 
     def _total_losses(self, number: int, choice: Choice) -> Floats:
         """Pinball losses of the total's quantiles on fold `number`, over the origins whose total is known."""

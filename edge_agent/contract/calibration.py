@@ -7,7 +7,7 @@ distribution of the PIT after Kuleshov, Fenner & Ermon 2018).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +25,10 @@ LOWEST, HIGHEST = -1.0, 2.0
 model that is sure of itself may leave more outcomes outside its outer quantiles than any level inside can answer for."""
 SHRINK_ORIGINS: Final = 30.0
 """Weight of the nominal levels, in independent days: a correction learnt from few days is taken with care."""
+ENOUGH_DAYS: Final = 7.0
+"""Independent days from which the band of a day's total is taken as it is."""
+NEARLY_WHOLE: Final = 0.9
+"""Share of a day's steps that must be known where whole days are too few: a counter that restarts at midnight leaves one step of each day unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,11 +128,50 @@ def fit_calibration(quantiles: Floats | None, mean: Floats, actual: Floats, leve
         for b in range(N_BLOCKS):
             learnt = _quantiles_known(stood_at[:, block == b], levels, fallback=np.nan)
             read_levels[b] = np.where(np.isnan(learnt), nominal, trust * learnt + (1 - trust) * nominal)
-    totals = mean.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.where(totals > 0, actual.sum(axis=1) / totals, np.nan)
-    total_ratio = np.maximum(_quantiles_known(ratio, levels, fallback=1.0), 0.0)
-    return Calibration(read_levels.round(6), total_ratio.round(6), None if residuals is None else residuals.round(6), n)
+    found = Calibration(read_levels.round(6), np.ones(len(levels)), None if residuals is None else residuals.round(6), n)
+    steps = np.maximum(found.apply(quantiles, mean, levels), 0.0)
+    total_ratio = _total_ratio(steps, mean, actual, levels, origins_per_day=origins_per_day)
+    return replace(found, total_ratio=np.maximum(total_ratio, 0.0).round(6))
+
+
+def _total_ratio(steps: Floats, mean: Floats, actual: Floats, levels: tuple[float, ...], *, origins_per_day: float) -> Floats:
+    """Quantiles of actual / forecast total, `(n_levels,)`, over whole days, or nearly whole ones where those are too few.
+
+    With fewer than ENOUGH_DAYS it leans towards `widest_ratio`.
+    """
+    for share in (1.0, NEARLY_WHOLE):
+        ratio = _ratios(mean, actual, min_known=share)
+        trust = min(len(ratio) / max(origins_per_day, 1.0) / ENOUGH_DAYS, 1.0)
+        if trust == 1.0:
+            return np.quantile(ratio, levels)
+    widest = widest_ratio(steps, mean, levels)
+    return trust * np.quantile(ratio, levels) + (1 - trust) * widest if len(ratio) else widest
+
+
+def widest_ratio(quantiles: Floats, mean: Floats, levels: tuple[float, ...]) -> Floats:
+    """Quantiles of a total over its forecast when no total is known: steps that are all high or all low together, around the forecast.
+
+    Args:
+        quantiles: published, of the steps, `(..., n_levels)`, not negative.
+        mean: `(...)`.
+        levels: ascending.
+
+    Returns:
+        `(n_levels,)`, ascending; 1 where nothing is forecast.
+    """
+    nominal, total = np.asarray(levels, float), float(mean.sum())
+    ratio = quantiles.reshape(-1, len(nominal)).sum(axis=0) / total if total > 0 else np.ones(len(nominal))
+    # the sum of medians is no median of the sum: energy is skewed, and would be forecast too low
+    return np.where(nominal < 0.5, np.minimum(ratio, 1.0), np.where(nominal > 0.5, np.maximum(ratio, 1.0), 1.0))
+
+
+def _ratios(mean: Floats, actual: Floats, *, min_known: float) -> Floats:
+    """Actual / forecast sum over the known steps of each origin that has at least this share of them."""
+    known = np.isfinite(actual)
+    forecast = np.where(known, mean, 0.0).sum(axis=1)
+    counts = (known.mean(axis=1) >= min_known) & (forecast > 0)
+    ratios: Floats = np.where(known, actual, 0.0).sum(axis=1)[counts] / forecast[counts]
+    return ratios
 
 
 def _blocks(horizon: int, n_blocks: int) -> npt.NDArray[np.int64]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge_agent.contract.baseline import QUANTILE_LEVELS
-from edge_agent.contract.calibration import Calibration, fit_calibration, identity, level_of, publish, read_at
+from edge_agent.contract.calibration import Calibration, fit_calibration, identity, level_of, publish, read_at, widest_ratio
 from edge_agent.contract.errors import ConfigError
 from edge_agent.contract.plan import FeaturePlan
 
@@ -101,7 +101,6 @@ def test_unknown_outcomes_are_left_out_and_no_outcome_changes_nothing():
     quantiles, mean, actual = np.tile(DECILES, (40, 24, 1)), np.full((40, 24), 50.0), np.full((40, 24), NAN)
     nothing = fit_calibration(quantiles, mean, actual, QUANTILE_LEVELS, origins_per_day=1)
     np.testing.assert_allclose(nothing.read_levels, np.tile(QUANTILE_LEVELS, (8, 1)))
-    np.testing.assert_array_equal(nothing.total_ratio, np.ones(9))
     actual[:, 0] = 10.0
     some = fit_calibration(quantiles, mean, actual, QUANTILE_LEVELS, origins_per_day=1)
     assert (some.read_levels[0] != nothing.read_levels[0]).any()
@@ -115,6 +114,57 @@ def test_the_total_ratio_is_that_of_whole_horizons():
     known = np.delete(np.linspace(0.5, 1.5, 11), 3)
     calibration = fit_calibration(None, mean, actual, QUANTILE_LEVELS, origins_per_day=1)
     np.testing.assert_allclose(calibration.total_ratio, np.quantile(known, QUANTILE_LEVELS), atol=1e-6)
+
+
+def days_of_a_home(n, *, seed):
+    """Hourly energy whose days differ by a fifth, and hours within them by 70 %, `(n, 24)`, with the true quantiles of each hour."""
+    rng = np.random.default_rng(seed)
+    hours = 100.0 + 300.0 * (np.arange(24) == 8) + 600.0 * (np.arange(24) == 19)
+    shape = np.exp(0.2 * rng.standard_normal((n, 1))) * rng.gamma(2.0, 0.5, (n, 24))
+    levels = np.quantile(np.exp(0.2 * rng.standard_normal(99_999)) * rng.gamma(2.0, 0.5, 99_999), QUANTILE_LEVELS)
+    return hours * shape, np.tile(hours[:, None] * levels, (n, 1, 1)), np.tile(hours * 1.02, (n, 1))
+
+
+def held(calibration, *, seed):
+    """Share of other days whose total lies within the published band, and how wide that is."""
+    actual, _, mean = days_of_a_home(2000, seed=seed)
+    ratio, (low, high) = actual.sum(axis=1) / mean.sum(axis=1), calibration.total_ratio[[0, -1]]
+    return ((low <= ratio) & (ratio <= high)).mean(), high - low
+
+
+def test_days_that_lack_one_step_tell_the_band_of_the_total():
+    actual, quantiles, mean = days_of_a_home(60, seed=1)
+    whole = fit_calibration(quantiles, mean, actual, QUANTILE_LEVELS, origins_per_day=1)
+    actual[:, 23] = NAN  # a counter that restarts at midnight
+    holed = fit_calibration(quantiles, mean, actual, QUANTILE_LEVELS, origins_per_day=1)
+    np.testing.assert_allclose(holed.total_ratio, whole.total_ratio, atol=0.1)
+    assert 0.7 < held(holed, seed=2)[0] < 0.9
+
+
+@pytest.mark.parametrize(("n_days", "known"), [(60, 0.5), (1, 1.0), (3, 1.0)])
+def test_the_band_of_the_total_is_wide_where_too_few_days_tell_of_it(n_days, known):
+    actual, quantiles, mean = days_of_a_home(n_days, seed=3)
+    actual[:, round(24 * known) :] = NAN
+    calibration = fit_calibration(quantiles, mean, actual, QUANTILE_LEVELS, origins_per_day=1)
+    coverage, width = held(calibration, seed=4)
+    assert coverage > 0.9
+    assert width < 2.5
+    assert (np.diff(calibration.total_ratio) >= 0).all()
+
+
+def test_a_week_of_whole_days_is_taken_as_it_is():
+    actual, quantiles, mean = days_of_a_home(7, seed=5)
+    ratio = actual.sum(axis=1) / mean.sum(axis=1)
+    actual, quantiles, mean = (np.repeat(values, 24, axis=0) for values in (actual, quantiles, mean))
+    calibration = fit_calibration(quantiles, mean, actual, QUANTILE_LEVELS, origins_per_day=24)
+    np.testing.assert_allclose(calibration.total_ratio, np.quantile(np.repeat(ratio, 24), QUANTILE_LEVELS), atol=1e-6)
+
+
+def test_the_widest_total_is_that_of_steps_all_high_or_all_low_around_the_forecast():
+    skewed = np.array([10.0, 20.0, 30.0, 40.0, 45.0, 55.0, 70.0, 90.0, 120.0])  # the median is 45, the mean 50
+    ratio = widest_ratio(np.tile(skewed, (24, 1)), np.full(24, 50.0), QUANTILE_LEVELS)
+    np.testing.assert_allclose(ratio, [0.2, 0.4, 0.6, 0.8, 1.0, 1.1, 1.4, 1.8, 2.4])
+    np.testing.assert_array_equal(widest_ratio(np.zeros((24, 9)), np.zeros(24), QUANTILE_LEVELS), np.ones(9))
 
 
 def test_a_model_of_means_gets_the_quantiles_of_its_residuals():

@@ -504,3 +504,11 @@ def test_weights_in_another_file_are_refused_although_the_file_is_there(tmp_path
     factor.external_data.add(key="location", value="factor.bin")
     with pytest.raises(BundleError, match=r"test bundle: model\.onnx takes weights from another file"):
         a_model(graph.SerializeToString())
+
+
+def test_a_total_without_whole_days_to_tell_its_band_is_as_uncertain_as_its_steps():
+    series = lively(40)
+    series.values[23::24] = np.nan
+    total = forecast(series).totals["tomorrow"]
+    assert total.p10 < 0.8 * total.value
+    assert total.p90 > 1.2 * total.value

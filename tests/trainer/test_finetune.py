@@ -201,3 +201,11 @@ def test_the_base_that_ships_is_the_default(small_run, tmp_path, capsys):
     else:
         assert code == 2
         assert "holds no model.keras" in said.err
+
+
+def test_a_counter_that_restarts_every_day_leaves_the_base_its_totals(poor, small_run, changed_meter, tmp_path):
+    table = changed_meter(lambda row, value: "" if row % 24 == 23 else value)
+    assert tune(poor, tmp_path / "run", (small_run[0], table)) == 0  # a mean of nothing would be a warning, and so an error
+    found = record(tmp_path / "run")
+    assert found["scores"]["test"]["model"]["n_totals"] == 0
+    assert found["training"]["fine_tuning"]["choice"]["totals"] == "base"
