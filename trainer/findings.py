@@ -6,7 +6,7 @@ in any case: `trainer/quality.py`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.contract.errors import DataError
+from edge_agent.contract.localtime import iso_utc
 
 Ints = npt.NDArray[np.int64]
 Done = Literal["repaired", "masked", "refused", "noted"]
@@ -64,10 +65,17 @@ def in_rows(rows: Ints) -> str:
     return f"row{'s' if len(rows) > 1 else ''} {shown}{', …' if len(rows) > ROWS_SHOWN else ''}"
 
 
+def at_times(times: Ints) -> str:
+    """`at 2026-01-01T00:00:00Z`, or the first few of `times` (unix s)."""
+    return f"at {', '.join(map(iso_utc, times[:ROWS_SHOWN].tolist()))}{', …' if len(times) > ROWS_SHOWN else ''}"
+
+
 class Findings:
     """Settles what is wrong in one file."""
 
-    def __init__(self, source: str, *, repair: bool, accept: Collection[str] = (), leave_out: bool = False) -> None:
+    def __init__(
+        self, source: str, *, repair: bool, accept: Collection[str] = (), leave_out: bool = False, place: Callable[[Ints], str] = in_rows
+    ) -> None:
         """Begin with nothing found.
 
         Args:
@@ -75,7 +83,9 @@ class Findings:
             repair: whether faults are to be repaired.
             accept: those of DOUBTFUL that are true of this house.
             leave_out: whether columns at fault are left out instead of raising.
+            place: says where the rows at fault are, by their numbers.
         """
+        self.place = place
         self.source, self.repair, self.accept, self.leave_out = source, repair, frozenset(accept), leave_out
         self.found: list[Finding] = []
         self.left_out: dict[str, str] = {}
@@ -123,7 +133,7 @@ class Findings:
         """
         if len(rows):
             steps = len(rows) if steps is None else steps
-            self.decide(Finding(self.source, kind, f"{problem} ({in_rows(rows)})", done, repair, sensor, steps, *span), expected=expected)
+            self.decide(Finding(self.source, kind, f"{problem} ({self.place(rows)})", done, repair, sensor, steps, *span), expected=expected)
 
     def decide(self, finding: Finding, *, expected: str) -> bool:
         """Note a fault, with what its repair does; True when the caller is to repair it, False when it is accepted as it is.

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_agent.contract.errors import ConfigError, DataError
+from trainer.findings import ACCEPT_HELP, DOUBTFUL
 from trainer.outputs import require_place
 from trainer.presets import require_seed
 
@@ -38,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     tune.add_argument("--init", type=Path, metavar="BUNDLE|RUN", help="model to start from (default: the base model that ships)")
     tune.add_argument("--allow-unsigned", action="store_true", help="accept a bundle that nobody trusted has signed")
+    tune.add_argument("--repair", action="store_true", help="repair faulty readings where that is possible")
+    tune.add_argument("--accept", nargs="+", default=[], choices=DOUBTFUL, metavar="KIND", help=ACCEPT_HELP)
     tune.add_argument("--seed", type=int, default=0, help="of dropout and the order of windows (default: %(default)s)")
     tune.add_argument("--experiment", default="fleet", metavar="NAME", help="MLflow's experiment (default: %(default)s)")
     tune.add_argument("--out", type=Path, required=True, metavar="RUNS", help="folder of the run folders, one a house; every worker must see it")
@@ -85,7 +88,16 @@ def _fine_tune(arguments: argparse.Namespace, console: Console) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     store = prepare_experiment(arguments.tracking_uri, beside=arguments.out, experiment=arguments.experiment)
     init = arguments.init and arguments.init.resolve()
-    job = TuneJob(arguments.out.resolve(), init, store, arguments.experiment, arguments.seed, arguments.allow_unsigned)
+    job = TuneJob(
+        out=arguments.out.resolve(),
+        init=init,
+        tracking_uri=store,
+        experiment=arguments.experiment,
+        seed=arguments.seed,
+        allow_unsigned=arguments.allow_unsigned,
+        repair=arguments.repair,
+        accept=tuple(arguments.accept),
+    )
     with _fleet(arguments, console) as (spark, session, fleet):
         before = [summary(site, record) for site in fleet.houses if (record := job.record(site)) is not None]
         if before:

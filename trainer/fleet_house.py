@@ -13,12 +13,14 @@ import pandas as pd
 from rich.console import Console
 
 from edge_agent.contract.errors import HearthcastError
-from edge_agent.contract.schema import parse_house
+from edge_agent.contract.schema import HouseSpec, parse_house
+from trainer.clock_shift import settle_clock
 from trainer.datasets import Table, fingerprint
+from trainer.findings import Findings, at_times
 from trainer.presets import hyper_parameters
 from trainer.quality import check
 from trainer.quiet import without_native_stderr
-from trainer.readings import series_of_readings
+from trainer.readings import in_readings, series_of_readings
 
 COLUMNS: Final = "site string, kept string, crps_skill double, beside_base double, run_id string, seconds double, problem string"
 """Of what comes of a house, in Spark's words."""
@@ -38,6 +40,10 @@ class TuneJob:
     experiment: str = EXPERIMENT
     seed: int = 0
     allow_unsigned: bool = False
+    repair: bool = False
+    """Whether faulty readings are repaired where that is possible."""
+    accept: tuple[str, ...] = ()
+    """Kinds of findings that are true of the houses."""
 
     def is_done(self, site: str) -> bool:
         """Whether the house has a finished run."""
@@ -72,6 +78,19 @@ def fine_tune_house(job: TuneJob, site: str, house_text: str, readings: pd.DataF
     return {**came_of_it, "seconds": time.perf_counter() - started}
 
 
+def checked_table(house: HouseSpec, readings: Mapping[str, Any], *, repair: bool = False, accept: tuple[str, ...] = ()) -> Table:
+    """A house's readings by the same checks as a table's.
+
+    Raises:
+        DataError: what would be refused in a table; it names the house.
+    """
+    findings = Findings(house.site, repair=repair, accept=accept, place=at_times)
+    series = series_of_readings(house, readings, findings)
+    house = in_readings(house)
+    checked = check(settle_clock(series, house, findings), house, source=house.site, accept=accept)
+    return Table(checked.series, (*findings.found, *checked.findings), findings.notes, fingerprint(checked.series))
+
+
 def _fine_tune(job: TuneJob, site: str, house_text: str, readings: pd.DataFrame) -> dict[str, Any]:
     # Keras takes ten seconds to load: once for each worker, and not where the fleet is looked after
     with without_native_stderr():
@@ -82,8 +101,7 @@ def _fine_tune(job: TuneJob, site: str, house_text: str, readings: pd.DataFrame)
         from trainer.run_folder import HOUSE, RunFolder
     keras.backend.clear_session()  # a worker does one house after another
     house = parse_house(house_text, source=f"{site}.toml")
-    checked = check(series_of_readings(house, readings), house, source=site)
-    table = Table(checked.series, tuple(checked.findings), [], fingerprint(checked.series))
+    table = checked_table(house, readings, repair=job.repair, accept=job.accept)
     table.require(house.targets[0].sensor)
     folder = RunFolder(job.out / site)
     folder.path.mkdir(parents=True, exist_ok=True)

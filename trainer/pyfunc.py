@@ -88,7 +88,9 @@ class HouseForecaster(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """The forecast of one of many homes as the cells of one row; the fault of a home must not cost the others theirs."""
         try:
             house = parse_house(str(row["house"]), source=HOUSE)
-            return {**as_arrays(self._forecast(series_of_readings(house, row), house, plan_in(house, self.plan))), PROBLEM: ""}
+            # a few days, to forecast from: as raw rows, they are repaired and their units believed
+            series = series_of_readings(house, row, Findings("readings", repair=True), judge_units=False)
+            return {**as_arrays(self._forecast(series, house, plan_in(house, self.plan))), PROBLEM: ""}
         except Exception as err:  # noqa: BLE001 (one home must not end the others' work; its fault is told)
             names = (TIME, "mean", *level_names(self.plan))
             return {**{name: [] for name in names}, PROBLEM: str(err) if isinstance(err, HearthcastError) else f"{type(err).__name__}: {err}"}

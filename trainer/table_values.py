@@ -64,7 +64,7 @@ def check_form(values: Floats, sensor: Sensor, findings: Findings) -> None:
         )
 
 
-def check_unit(values: Floats, sensor: Sensor, *, cadence_s: int, findings: Findings) -> None:
+def check_unit(values: Floats, sensor: Sensor, *, cadence_s: int, findings: Findings, advice: str = "") -> None:
     """Refuse a column whose unit or form cannot be what house.toml says. No repair can know better.
 
     Args:
@@ -72,6 +72,7 @@ def check_unit(values: Floats, sensor: Sensor, *, cadence_s: int, findings: Find
         sensor: what the column is said to hold.
         cadence_s: the file's step in s.
         findings: gives the error.
+        advice: what to do then; by default what the values look like.
 
     Raises:
         DataError: the typical value lies outside the valid range, a whole house's peaks are tiny, a percentage never passes 1.
@@ -82,7 +83,8 @@ def check_unit(values: Floats, sensor: Sensor, *, cadence_s: int, findings: Find
         return
     problem = _unit_problem(level, sensor)
     if problem:
-        raise findings.error(f"column {sensor.column!r} (sensor {sensor.name!r}, {_declared(sensor)}): {problem}", _advice(level, sensor))
+        what = f"column {sensor.column!r} (sensor {sensor.name!r}, {_declared(sensor)}): {problem}"
+        raise findings.error(what, advice or _advice(level, sensor))
 
 
 def _levels(values: Floats, sensor: Sensor, cadence_s: int) -> Floats:
