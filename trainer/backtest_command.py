@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge_agent.contract.bundle import Bundle, read_bundle, read_shipped_bundle
@@ -96,7 +97,7 @@ def _run(args: argparse.Namespace, console: Console) -> None:
         made = _made(jobs, bundle, archive, args, n_homes=sum(len(plan.targets) for plan in plans), skipped=skipped, console=console)
         _say_findings(findings, notes, console, n_homes=sum(len(plan.targets) for plan in plans), is_many=is_many)
         for one in skipped:
-            console.print(f"[yellow]left out:[/] {one.name}: {one.reason}", soft_wrap=True)
+            console.print(f"[yellow]left out:[/] {escape(f'{one.name}: {one.reason}')}", soft_wrap=True)
         _say(made, console, is_many=is_many)
         _say_weather(args, made, console)
         _write(args, made, skipped, findings, archive=archive)

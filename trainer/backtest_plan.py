@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
+from rich.markup import escape
 
 from edge_agent.contract.bundle import Bundle
 from edge_agent.contract.errors import ConfigError, DataError
@@ -100,7 +101,7 @@ def _targets(args: argparse.Namespace, house: HouseSpec, model: Model | None, co
         return {name: lack is None for name, lack in lacks.items()}
     for name, lack in lacks.items():
         if lack is not None:
-            console.print(f"{house.site}: {name} is left out: {lack}", soft_wrap=True)
+            console.print(escape(f"{house.site}: {name} is left out: {lack}"), soft_wrap=True)
     chosen = {name: True for name, lack in lacks.items() if lack is None}
     if not chosen:
         raise ConfigError(f"house {house.site!r} has no target that this model forecasts: give another bundle, or leave the house out")

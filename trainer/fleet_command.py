@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from edge_agent.contract.errors import ConfigError, DataError
@@ -160,8 +161,8 @@ def _say(problems: Mapping[str, str], n_houses: int, done: str, console: Console
         DataError: none could be done.
     """
     for name, text in problems.items():
-        console.print(f"[yellow]skipped:[/] {name}: {text}", soft_wrap=True)
+        console.print(f"[yellow]skipped:[/] {escape(f'{name}: {text}')}", soft_wrap=True)
     n_done = n_houses - len(problems)
     if not n_done:
         raise DataError(f"none of {n_houses} houses could be {done.partition(' in ')[0]}: see what is said of each")
-    console.print(f"{n_done} of {n_houses} houses {done}", soft_wrap=True)
+    console.print(escape(f"{n_done} of {n_houses} houses {done}"), soft_wrap=True)

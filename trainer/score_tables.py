@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from edge_agent.contract.localtime import iso_utc
@@ -28,7 +29,7 @@ def score_table(card: Card) -> Table:
     given = f"\n{card.method} was given: {card.weather}" if card.weather != NO_WEATHER else ""
     note = f"\nnote: {card.seen_note}" if card.seen_note else ""
     title = f"{card.house.site}, {card.target}: {card.n_origins:,} origins\n{iso_utc(card.first)} to {iso_utc(card.last)}{given}{note}"
-    return _methods(card, title=title, caption=f"Errors in {unit}. {_skills(card)}\nInputs: {grades}.", form=figure)
+    return _methods(card, title=escape(title), caption=f"Errors in {unit}. {_skills(card)}\nInputs: {grades}.", form=figure)
 
 
 def pool_table(pool: Pool) -> Table:
@@ -52,7 +53,7 @@ def _methods(of: Card | Pool, *, title: str, caption: str, form: Callable[[float
         cells = [form(value) for value in (row.mae, row.rmse, row.crps)]
         cover = f"{row.coverage:.2f}" if of.tallies[label].below.any() else "-"
         total = form(row.total_mae / (1 if is_sum else of.tallies[label].horizon))
-        table.add_row(label, *cells, cover, total, *_gains(row, scores), style="bold" if label == of.method else None)
+        table.add_row(escape(label), *cells, cover, total, *_gains(row, scores), style="bold" if label == of.method else None)
     return table
 
 
@@ -85,7 +86,7 @@ def homes_table(cards: Sequence[Card]) -> Table:
 def spread_table(pool: Pool) -> Table:
     """From the worst home to the best."""
     spreads = pool.spreads()
-    table = Table(title=f"From home to home: {pool.method} over the {yardstick(pool.tallies)}", box=box.SIMPLE_HEAD, padding=0)
+    table = Table(title=escape(f"From home to home: {pool.method} over the {yardstick(pool.tallies)}"), box=box.SIMPLE_HEAD, padding=0)
     table.add_column("")
     for name in spreads:
         table.add_column(name, justify="right", overflow="fold")

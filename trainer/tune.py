@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import keras
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import TextColumn
 
 from edge_agent.contract.errors import ConfigError, TrainingError
@@ -149,7 +150,7 @@ class Search:
         best = study.best
         if best is not None:
             tracked.log_epoch(trial.number, {"validation_loss": trial.loss, "best_validation_loss": best.loss})
-        failed = f"failed: {trial.reason}" if trial.reason else "stopped"
+        failed = escape(f"failed: {trial.reason}") if trial.reason else "stopped"
         came_to = {"complete": f"{trial.loss:.4f}", "pruned": f"{trial.loss:.4f} (pruned)"}.get(trial.state, failed)
         values = ", ".join(f"{name} {_short(value)}" for name, value in trial.values.items())
         mark = "  [bold]best[/]" if best is not None and best.number == trial.number else ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from edge_agent.contract.errors import ConfigError, TrainingError
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         with stoppable(console) as stop_asked:
             tuned = tune(wanted, console=console, stop_asked=stop_asked)
         console.print(_best_trials(tuned))
-        for line in (*verdict_on(tuned.record, homes), *promote(wanted, tuned, console), f"run: {arguments.out}"):
+        for line in (*verdict_on(tuned.record, homes), *promote(wanted, tuned, console), escape(f"run: {arguments.out}")):
             console.print(line, soft_wrap=True)
     except KeyboardInterrupt:
         raise TrainingError("interrupted in the middle of a trial; the same command goes on after that trial's last complete epoch") from None

@@ -305,3 +305,15 @@ def test_of_many_homes_those_without_weather_are_named_and_labelled(backtest, sm
         "small:energy": "perfect weather forecast",
         "indoors:energy": "no weather forecast",
     }
+
+
+@pytest.mark.parametrize("column", ["energy [kWh]", "e[/kWh]"])
+def test_square_brackets_in_a_column_are_printed_as_they_are(backtest, two_houses, tmp_path, column):
+    houses, data = two_houses
+    houses[1].write_text(houses[1].read_text().replace('column = "use"', f'column = "{column}"'))
+    bad = tmp_path / "bad.csv"
+    bad.write_text(data[0].read_text().replace("use", column, 1).replace("2026-01-05T05:00:00,", "2026-01-05T05:00:00,many", 1))
+    code, said = backtest("--every", "1d", "--workers", "1", houses=houses, data=[data[0], bad])
+    assert code == 0
+    assert "left out: other" in said
+    assert column in said
