@@ -21,6 +21,7 @@ from edge_agent.contract.schema import HouseSpec, read_house
 from edge_agent.contract.series import Series
 from edge_agent.contract.weather import MAX_AGE_S, PerfectWeather, WeatherForecasts
 from edge_agent.forecaster import Forecaster, Model
+from trainer.archive import file_name
 from trainer.backtest import TEST_SHARE, choose_origins
 from trainer.datasets import ReadOptions, read_table
 from trainer.findings import Finding
@@ -51,8 +52,8 @@ def plans_of(args: argparse.Namespace, bundle: Bundle | None, console: Console) 
     """What is to be done with each house.
 
     Raises:
-        ConfigError: files and houses do not pair up, two homes have one name, a target that is not there or not the model's, weather that no model
-            here reads or no house here measures.
+        ConfigError: files and houses do not pair up, two homes have one name or one file, a target that is not there or not the model's, weather that
+            no model here reads or no house here measures.
     """
     model, every_s = _model(bundle), _duration(args.every)
     plans = []
@@ -66,8 +67,19 @@ def plans_of(args: argparse.Namespace, bundle: Bundle | None, console: Console) 
     twice = sorted({site for site in sites if sites.count(site) > 1})
     if twice:
         raise ConfigError(f"two houses are called {twice[0]!r}: give each house.toml its own site")
+    if args.predictions:
+        _check_files(plans)
     _check_weather(args, model, plans)
     return plans
+
+
+def _check_files(plans: list[Plan]) -> None:
+    """SITE-TARGET.npz of one home must not be that of another, in folders that know no capitals either."""
+    homes: dict[str, str] = {}
+    for name in (f"{plan.house.site}:{target}" for plan in plans for target in plan.targets):
+        other = homes.setdefault(file_name(name).casefold(), name)
+        if other != name:
+            raise ConfigError(f"--predictions: {other} and {name} would both be written to {file_name(name)}: rename a site or a target")
 
 
 def _check_weather(args: argparse.Namespace, model: Model | None, plans: list[Plan]) -> None:

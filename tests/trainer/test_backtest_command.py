@@ -317,3 +317,15 @@ def test_square_brackets_in_a_column_are_printed_as_they_are(backtest, two_house
     assert code == 0
     assert "left out: other" in said
     assert column in said
+
+
+def test_two_homes_of_one_file_are_named_before_the_work(backtest, two_houses, tmp_path):
+    houses, data = two_houses
+    for house, site, target in zip(houses, ("a-b", "a"), ("c", "b-c"), strict=True):
+        text = house.read_text().replace('site = "small"', f'site = "{site}"').replace('site = "other"', f'site = "{site}"')
+        (tmp_path / f"{site}.toml").write_text(text.replace('name = "energy"', f'name = "{target}"'))
+    houses = [tmp_path / "a-b.toml", tmp_path / "a.toml"]
+    code, said = backtest("--predictions", tmp_path / "p", houses=houses, data=data)
+    assert code == 2
+    assert "a-b:c and a:b-c would both be written to a-b-c.npz" in said
+    assert not (tmp_path / "p").exists()
