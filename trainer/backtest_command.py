@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -76,17 +77,21 @@ def run(args: argparse.Namespace) -> int:
     """`hearthcast-train backtest`."""
     console = Console(highlight=False)
     _check(args)
+    # SIGTERM ends it as Ctrl-C does, so that nothing half written is left
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _run(args, console)
     except KeyboardInterrupt:
         raise HearthcastError("interrupted: no file was written") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 
 def _run(args: argparse.Namespace, console: Console) -> None:
     bundle = read_bundle(args.bundle, allow_unsigned=args.allow_unsigned) if args.bundle else read_shipped_bundle()
     plans = plans_of(args, bundle, console)
-    is_many = args.all_targets or len(plans) > 1
+    is_many = _is_many(args)
     skipped: list[Skipped] = []
     findings: list[Finding] = []
     notes: list[str] = []
@@ -116,8 +121,14 @@ def _check(args: argparse.Namespace) -> None:
         path = getattr(args, option)
         if path is not None and not path.absolute().parent.is_dir():
             raise ConfigError(f"--{option} {path}: there is no folder {path.parent}: make it, or name another place")
-        if path is not None and path.is_dir() and (option != "predictions" or not is_many):
-            raise ConfigError(f"--{option} {path}: is a folder: name a file")
+        is_folder = option == "predictions" and _is_many(args)
+        if path is not None and path.exists() and path.is_dir() != is_folder:
+            kind, wanted = ("file", "folder") if is_folder else ("folder", "file")
+            raise ConfigError(f"--{option} {path}: this is a {kind}, a {wanted} is written: name another place")
+
+
+def _is_many(args: argparse.Namespace) -> bool:
+    return args.all_targets or len(args.house) > 1
 
 
 def _made(
@@ -203,20 +214,22 @@ def _say_weather(args: argparse.Namespace, made: list[Card], console: Console) -
 
 
 def _write(args: argparse.Namespace, made: list[Card], skipped: list[Skipped], findings: list[Finding], *, archive: Path | None) -> None:
-    """Write what was asked for."""
-    is_many = args.all_targets or len(args.house) > 1
+    """Write what was asked for, when all of it is made."""
+    is_many = _is_many(args)
+    texts: list[tuple[str, Path, str]] = []
     if args.json:
         data = {**to_json(made[0]), "quality": record_of(findings)}
         if is_many:
             homes = {card.name: to_json(card) for card in made}
             data = {"homes": homes, "pools": [pool_json(pool) for pool in pools(made)], "skipped": {one.name: one.reason for one in skipped}}
             data["quality"] = record_of(findings)
-        write_whole(args.json, json.dumps(data, indent=1) + "\n", option="--json")
+        texts.append(("--json", args.json, json.dumps(data, indent=1) + "\n"))
     if args.html:
         from trainer.report import report  # matplotlib takes a second to load
         from trainer.report_words import Money
 
-        write_whole(args.html, report(made, skipped, Money(args.price, args.currency), findings), option="--html")
+        texts.append(("--html", args.html, report(made, skipped, Money(args.price, args.currency), findings)))
+    write_whole(texts)
     if archive is not None:
         names = [file_name(card.name) for card in made]
-        move_whole([(archive / name, args.predictions / name if is_many else args.predictions) for name in names], option="--predictions")
+        move_whole([("--predictions", archive / name, args.predictions / name if is_many else args.predictions) for name in names])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -10,20 +11,21 @@ from pathlib import Path
 from edge_agent.contract.errors import ConfigError
 
 
-def write_whole(path: Path, text: str, *, option: str) -> None:
-    """Write `text` to `path`; who reads it meanwhile, or after Ctrl-C, finds the old file or the new one.
+def write_whole(files: Sequence[tuple[str, Path, str]]) -> None:
+    """Write texts to their paths, each named by its option; who reads one meanwhile, or after Ctrl-C, finds the old file or the new one.
 
     Raises:
-        ConfigError: it cannot be written; `option` names it.
+        ConfigError: one cannot be written; then none is.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partials = [path.with_name(f".{path.name}.partial") for _, path, _ in files]
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as err:
-        raise ConfigError(f"{option} {path}: cannot be written ({err.strerror}); name another file") from err
+        for (option, path, text), partial in zip(files, partials, strict=True):
+            with _named(option, path):
+                partial.write_text(text, encoding="utf-8")
+        move_whole([(option, partial, path) for (option, path, _), partial in zip(files, partials, strict=True)])
     finally:
-        partial.unlink(missing_ok=True)
+        for partial in partials:
+            partial.unlink(missing_ok=True)
 
 
 def require_place(folder: Path, *, option: str) -> None:
@@ -47,28 +49,38 @@ def require_place(folder: Path, *, option: str) -> None:
 
 @contextmanager
 def staging(place: Path, *, option: str) -> Iterator[Path]:
-    """A folder in `place` for files under way; it and what is still in it are gone in the end.
+    """A folder in `place` for files under way; it and what is still in it are gone in the end, and so is a `place` that was made for nothing.
 
     Raises:
         ConfigError: nothing can be written there; `option` names it.
     """
-    try:
+    is_new = not place.exists()
+    with _named(option, place):
         place.mkdir(exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".partial-", dir=place)
-    except OSError as err:
-        raise ConfigError(f"{option} {place}: cannot be written ({err.strerror}); name another place") from err
-    with folder as name:
-        yield Path(name)
+    try:
+        with folder as name:
+            yield Path(name)
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):  # it is not empty
+                place.rmdir()
 
 
-def move_whole(pairs: Sequence[tuple[Path, Path]], *, option: str) -> None:
-    """Move finished files, on one file system, to where they belong.
+def move_whole(files: Sequence[tuple[str, Path, Path]]) -> None:
+    """Move finished files, on one file system, to where they belong, each named by its option.
 
     Raises:
-        ConfigError: one cannot be written; `option` names it.
+        ConfigError: one cannot be written.
     """
-    for source, path in pairs:
-        try:
+    for option, source, path in files:
+        with _named(option, path):
             source.replace(path)
-        except OSError as err:
-            raise ConfigError(f"{option} {path}: cannot be written ({err.strerror}); name another place") from err
+
+
+@contextmanager
+def _named(option: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise ConfigError(f"{option} {path}: cannot be written ({err.strerror}); name another place") from err

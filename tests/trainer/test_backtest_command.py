@@ -12,6 +12,7 @@ import pytest
 from edge_agent.contract.errors import ConfigError
 from trainer import backtest_plan
 from trainer.__main__ import main
+from trainer.outputs import write_whole
 from trainer.workers import cards
 
 TINY = Path(__file__).parents[1] / "fixtures" / "tiny"
@@ -220,8 +221,8 @@ def test_an_interrupted_run_leaves_no_file(backtest, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def interrupted_run(two_houses, out):
-    """Exit code and output of a backtest that is interrupted once its folder is there."""
+def interrupted_run(two_houses, out, number):
+    """Exit code and output of a backtest that gets a signal once its folder is there."""
     houses, data = two_houses
     command = [sys.executable, "-m", "trainer", "backtest", "--workers", "2", "--every", "1h", "--from", "2026-01-02"]
     command += ["--house", *map(str, houses), "--data", *map(str, data), "--predictions", str(out)]
@@ -231,18 +232,52 @@ def interrupted_run(two_houses, out):
     process = subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=listen)  # noqa: PLW1509  (no threads here)
     while process.poll() is None and not out.is_dir():
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said, _ = process.communicate(timeout=60)  # ends only when no worker holds the pipe any more
     return process.returncode, said
 
 
-def test_ctrl_c_ends_the_workers_too(two_houses, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_workers_too_and_leaves_nothing(two_houses, tmp_path, number):
     # on a busy machine the run may be over before the signal arrives: then once more
-    runs = ((*interrupted_run(two_houses, tmp_path / f"p{i}"), tmp_path / f"p{i}") for i in range(5))
+    runs = ((*interrupted_run(two_houses, tmp_path / f"p{i}", number), tmp_path / f"p{i}") for i in range(5))
     code, said, out = next(run for run in runs if run[0] != 0)
     assert code == 1, said
     assert "Traceback" not in said
-    assert [path.name for path in out.iterdir()] == []
+    assert not out.exists()
+
+
+def test_a_failed_run_leaves_no_folder_and_one_that_was_there(backtest, two_houses, tmp_path):
+    houses, _ = two_houses
+    bad, kept = tmp_path / "bad.csv", tmp_path / "kept"
+    bad.write_text("time,use,living,outdoor\n2026-01-01T00:00,many,20,5\n")
+    kept.mkdir()
+    for folder in (tmp_path / "p", kept):
+        code, said = backtest("--predictions", folder, "--workers", "1", houses=houses, data=[bad, bad])
+        assert code == 1
+        assert "none of 2 homes can be scored" in said
+    assert not (tmp_path / "p").exists()
+    assert list(kept.iterdir()) == []
+
+
+def test_files_are_written_together_or_not_at_all(tmp_path):
+    with pytest.raises(ConfigError, match=r"--html .*gone/r\.html: cannot be written"):
+        write_whole([("--json", tmp_path / "s.json", "{}"), ("--html", tmp_path / "gone" / "r.html", "")])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--json", "--html", "--predictions"])
+def test_a_folder_where_a_file_belongs_is_refused_before_the_work(backtest, tmp_path, option):
+    code, said = backtest(option, tmp_path, "--data", "no such table")
+    assert code == 2
+    assert "this is a folder, a file is written" in said
+
+
+def test_a_file_where_a_folder_belongs_is_refused_before_the_work(backtest, tmp_path):
+    (tmp_path / "p").touch()
+    code, said = backtest("--predictions", tmp_path / "p", "--all-targets")
+    assert code == 2
+    assert "this is a file, a folder is written" in said
 
 
 def test_days_that_the_model_has_seen_are_told_everywhere(backtest, two_houses, tmp_path):
