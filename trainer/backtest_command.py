@@ -116,7 +116,6 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--workers {args.workers}: at least 1 is expected")
     if not (np.isfinite(args.price) and args.price >= 0):
         raise ConfigError(f"--price {args.price:g}: the price of a kWh is expected, such as 0.30")
-    is_many = args.all_targets or len(args.house) > 1
     for option in ("json", "html", "predictions"):
         path = getattr(args, option)
         if path is not None and not path.absolute().parent.is_dir():

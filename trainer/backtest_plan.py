@@ -155,7 +155,7 @@ def jobs_of(
         try:
             options = ReadOptions(repair=args.repair, accept=tuple(args.accept), leave_out=skipped is not None)
             table = read_table(plan.house, plan.files, options=options)
-        except DataError as err:
+        except (ConfigError, DataError) as err:
             _set_aside(plan.house.site, err, skipped)
             continue
         findings += [replace(finding, source=plan.house.site) for finding in table.findings] if skipped is not None else table.findings
@@ -183,7 +183,7 @@ def _too_short(series: Series) -> str:
     )
 
 
-def _set_aside(name: str, err: DataError, skipped: list[Skipped] | None) -> None:
+def _set_aside(name: str, err: ConfigError | DataError, skipped: list[Skipped] | None) -> None:
     if skipped is None:
         raise err
     skipped.append(Skipped(name, str(err)))

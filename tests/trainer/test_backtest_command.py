@@ -364,3 +364,14 @@ def test_two_homes_of_one_file_are_named_before_the_work(backtest, two_houses, t
     assert code == 2
     assert "a-b:c and a:b-c would both be written to a-b-c.npz" in said
     assert not (tmp_path / "p").exists()
+
+
+def test_a_house_without_a_column_is_named_and_left_out(backtest, two_houses):
+    houses, data = two_houses
+    houses[1].write_text(houses[1].read_text().replace("column = ", "topic = "))
+    code, said = backtest("--every", "1d", "--workers", "1", houses=houses, data=data)
+    assert code == 0
+    assert "left out: other: house 'other': no sensor has a 'column'" in said
+    code, said = backtest("--every", "1d", houses=houses[1:], data=data[1:])
+    assert code == 2
+    assert "no sensor has a 'column'" in said
