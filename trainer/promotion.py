@@ -76,7 +76,7 @@ class Contender:
         Raises:
             DataError: the record does not say.
         """
-        if "looked_at_until" not in self.record["training"]:
+        if self.record["training"].get("looked_at_until") is None:
             raise DataError(f"the {self.label} does not say what it was trained on: train it again")
         return seen_until(looked_at_until(self.record["training"]), home.partition(":")[0])
 
