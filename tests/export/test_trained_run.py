@@ -127,7 +127,7 @@ def test_archived_forecasts_reach_the_model(files, weather_bundle, tmp_path, cap
     command = ["backtest", *data, "--allow-unsigned", "--json", str(tmp_path / "scores.json")]
     assert train([*command, "--weather", str(tmp_path / "archive.csv")]) == 0, capsys.readouterr().err
     with_archive = json.loads((tmp_path / "scores.json").read_text())
-    assert with_archive["weather"] == "weather forecasts of archive.csv"
+    assert with_archive["weather"] == "weather forecasts of archive.csv, at 10 of 18 origins"
     assert train(command) == 0
     without = json.loads((tmp_path / "scores.json").read_text())
     assert with_archive["scores"][with_archive["model"]]["crps"] != without["scores"][without["model"]]["crps"]
