@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -63,7 +62,7 @@ def staging(place: Path, *, option: str) -> Iterator[Path]:
             yield Path(name)
     finally:
         if is_new:
-            with contextlib.suppress(OSError):  # it is not empty
+            with suppress(OSError):  # it is not empty
                 place.rmdir()
 
 

@@ -55,10 +55,13 @@ def series_of_readings(house: HouseSpec, row: Mapping[str, Any], findings: Findi
     house = in_readings(house)
     positions = {name: i for i, name in enumerate(feature.name for feature in house.features)}
     known = np.array([name in positions for name in row[SENSOR]], bool)
-    times = np.asarray(row[TIME], np.int64)[known]
-    if not len(times):
+    given_times = np.asarray(row[TIME], np.float64)[known]
+    if not len(given_times):
         raise DataError(f"house {house.site!r} has no readings of the sensors that its house.toml names: give some, or correct the names")
-    if (times % house.step_s).any():
+    if not np.isfinite(given_times).all():
+        raise DataError(f"house {house.site!r} has readings without a time: unix s is expected for each")
+    times = given_times.astype(np.int64)
+    if (given_times % house.step_s).any():
         raise DataError(f"house {house.site!r} has readings between its steps of {house.step_s} s: a value is expected at the start of each step")
     start, end = int(times.min()), int(times.max()) + house.step_s
     values = np.full(((end - start) // house.step_s, len(positions)), np.nan)

@@ -1,4 +1,4 @@
-"""Messages that no house should send and some day one does: made of the forms that Zigbee2MQTT's messages have, broken in every way."""
+"""Messages that no house should send and some day one does: of the forms of Zigbee2MQTT's messages and of weather forecasts, broken in every way."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 MEGABYTE: Final = 1_000_000
+FORECAST_FROM: Final = 1_780_264_800
+"""2026-06-01 00:00 in Berlin: hours of weather forecasts that could be true begin here."""
 LARGE_EVERY: Final = 1_000
 """One message in so many is a megabyte long."""
 SWITCH: Final = {
@@ -78,7 +80,9 @@ WORDS: Final = (
 Break = Callable[[random.Random, dict[str, Any]], bytes]
 
 
-def messages(dice: random.Random, *, devices: list[str], places: list[str], good: list[str], bridge: str) -> Iterator[tuple[str, bytes]]:
+def messages(
+    dice: random.Random, *, devices: list[str], places: list[str], good: list[str], bridge: str, weather: str
+) -> Iterator[tuple[str, bytes]]:
     """Topics and payloads without end.
 
     Args:
@@ -87,6 +91,7 @@ def messages(dice: random.Random, *, devices: list[str], places: list[str], good
         places: other topics of which anything may come.
         good: topics of devices that go on speaking: what comes here beside their own messages holds no value that could be true.
         bridge: Zigbee2MQTT's base topic; what it says of itself is as mad.
+        weather: topic of a mad weather service.
     """
     number, hostile = 0, [*devices, *places]
     while True:
@@ -97,6 +102,8 @@ def messages(dice: random.Random, *, devices: list[str], places: list[str], good
             yield dice.choice(good), dice.choice((_cut, _not_utf8, _deep))(dice, _device(dice))
         elif dice.random() < 0.1:
             yield _of_the_bridge(dice, devices, bridge)
+        elif dice.random() < 0.05:
+            yield weather, _forecast(dice)
         else:
             yield dice.choice(hostile), dice.choice(BREAKS)(dice, _device(dice))
 
@@ -164,6 +171,23 @@ def _of_the_bridge(dice: random.Random, devices: list[str], bridge: str) -> tupl
         return f"{bridge}/bridge/event", _text({"type": kind, "data": dice.choice((mad, *VALUES))})
     listed = [{"friendly_name": name.removeprefix(f"{bridge}/"), "ieee_address": f"0x{i}"} for i, name in enumerate(devices)]
     return f"{bridge}/bridge/{topic}", _text(dice.choice(([*listed, mad], [mad, *VALUES], *VALUES, {"a": mad})))
+
+
+def _forecast(dice: random.Random) -> bytes:
+    """A weather forecast in one of its forms, some hours of which cannot be; now and then as long, or of as many columns, as is still read."""
+    if dice.random() < 0.01:
+        wide = {"time": FORECAST_FROM, "temperature": 20.5, **{str(i): 0 for i in range(dice.choice((0, 2_000, 8_000)))}}
+        return _text([wide, *[{} for _ in range(60_000)]]).replace(b" ", b"")
+    n = 5_000 if dice.random() < 0.01 else dice.choice((1, 48, 240))
+    times = [dice.choice(TIMES) if dice.random() < 0.1 else FORECAST_FROM + dice.choice((60, 3600)) * hour for hour in range(n)]
+    values = [dice.choice(VALUES) if dice.random() < 0.1 else dice.uniform(-20, 40) for _ in range(n)]
+    rows = [{"datetime": time, "temperature": value, "wind_speed": value} for time, value in zip(times, values, strict=True)]
+    columns = {"time": times, "temperature": values, "wind_speed": values[: dice.randrange(n + 1)]}
+    deep = {"a": {"utc_offset_seconds": dice.choice(VALUES), "hourly": columns}}
+    form: Any = dice.choice((rows, columns, {"forecast": rows}, deep, [columns, rows]))
+    if isinstance(form, dict) and dice.random() < 0.5:
+        form = {"issued": dice.choice((*TIMES, *VALUES)), **form}
+    return dice.choice((_text(form), _text(form), _text(form)[: dice.randrange(1, 200)]))
 
 
 def _large(dice: random.Random) -> bytes:

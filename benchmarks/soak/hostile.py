@@ -82,7 +82,18 @@ field = "inside.temperature"
 name = "mad_number"
 role = "indoor_temperature"
 topic = "mad/number"
+
+[[weather]]
+role = "outdoor_temperature"
+topic = "mad/weather"
+field = "temperature"
+
+[[weather]]
+role = "wind_speed"
+topic = "mad/weather"
+field = "wind_speed"
 """
+MAD_WEATHER = "mad/weather"
 MAD_DEVICES = ["zigbee2mqtt/mad/climate", "zigbee2mqtt/mad_switch", "zigbee2mqtt/mad phases", "zigbee2mqtt/mad_valve"]
 MAD_PLACES = ["mad/interval", "mad/number", "zigbee2mqtt/mad/climate/temperature", "zigbee2mqtt/mad_switch/energy", "homeassistant/status"]
 
@@ -128,7 +139,8 @@ class _Attack:
         self.sent, self.memory_mb, self.peak_mb = 0, list[float](), 0.0
         self.figures = Figures(agent.pid)
         good = sorted({str(sensor.topic) for sensor in sensors.spec.sensors})
-        self._messages = fuzz.messages(random.Random(seed), devices=MAD_DEVICES, places=MAD_PLACES, good=good, bridge="zigbee2mqtt")
+        places = {"devices": MAD_DEVICES, "places": MAD_PLACES, "good": good}
+        self._messages = fuzz.messages(random.Random(seed), **places, bridge="zigbee2mqtt", weather=MAD_WEATHER)
         self._report_at = 0.0
 
     def send(self, n: int) -> None:

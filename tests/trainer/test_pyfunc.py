@@ -225,16 +225,19 @@ def test_a_model_over_many_homes_forecasts_each_and_says_what_is_wrong_with_one(
     strange = {"house": toml, "time": [1800], "sensor": ["meter"], "value": [1.0]}
     short = {"house": toml, **readings(part.between(part.end - 86_400, part.end), ("meter",))}
     broken = {**good, "time": [None, *good["time"][1:]]}
-    homes = [good, other_clock, strange, short, {**good, "house": "site ="}, {**good, "sensor": ["x"] * len(good["time"])}, broken]
+    worse = {**good, "value": ["much", *good["value"][1:]]}
+    homes = [good, other_clock, strange, short, {**good, "house": "site ="}, {**good, "sensor": ["x"] * len(good["time"])}, broken, worse]
     answers = of_any_house.predict(None, pd.DataFrame(homes))
     quantiles, mean = expected(run_folder, small_house, small_series, part.end)
     assert answers["mean"].iloc[0] == pytest.approx(mean, rel=1e-5)
     assert answers["p90"].iloc[0] == pytest.approx(quantiles[:, 8], rel=1e-5)
     assert answers["time"].iloc[1][0].endswith("+09:00")
-    assert [len(cells) for cells in answers["mean"]] == [24, 24, 0, 0, 0, 0, 0]
+    assert [len(cells) for cells in answers["mean"]] == [24, 24, 0, 0, 0, 0, 0, 0]
     said = answers["problem"].tolist()
     assert said[:2] == ["", ""]
     for text, expected_text in zip(
-        said[2:], ["between its steps of 3600 s", "known for 14%", "house.toml", "no readings of the sensors", "NoneType"], strict=True
+        said[2:],
+        ["between its steps of 3600 s", "known for 14%", "house.toml", "no readings of the sensors", "readings without a time", "ValueError"],
+        strict=True,
     ):
         assert expected_text in text
