@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -48,22 +49,22 @@ def require_place(folder: Path, *, option: str) -> None:
 
 @contextmanager
 def staging(place: Path, *, option: str) -> Iterator[Path]:
-    """A folder in `place` for files under way; it and what is still in it are gone in the end, and so is a `place` that was made for nothing.
+    """A folder in `place` for files under way; it and what is still in it are gone in the end, and after a failure a new `place` too.
 
     Raises:
         ConfigError: nothing can be written there; `option` names it.
     """
     is_new = not place.exists()
-    with _named(option, place):
-        place.mkdir(exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=".partial-", dir=place)
     try:
+        with _named(option, place):
+            place.mkdir(exist_ok=True)
+            folder = tempfile.TemporaryDirectory(prefix=".partial-", dir=place)
         with folder as name:
             yield Path(name)
-    finally:
+    except BaseException:  # Ctrl-C too, even right after the folder was made
         if is_new:
-            with suppress(OSError):  # it is not empty
-                place.rmdir()
+            shutil.rmtree(place, ignore_errors=True)
+        raise
 
 
 def move_whole(files: Sequence[tuple[str, Path, Path]]) -> None:
