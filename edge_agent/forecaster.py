@@ -19,7 +19,7 @@ import onnxruntime as ort
 
 from edge_agent.contract.baseline import QUANTILE_LEVELS
 from edge_agent.contract.bundle import Bundle, Golden, read_shipped_bundle
-from edge_agent.contract.calibration import identity, publish, widest_ratio
+from edge_agent.contract.calibration import ENOUGH_DAYS, identity, publish, widest_ratio
 from edge_agent.contract.errors import BundleError, ConfigError, DataError
 from edge_agent.contract.features import FeatureBuilder, ModelInputs
 from edge_agent.contract.forecast import PUBLISHED_LEVELS, Forecast, Grade, Total
@@ -374,9 +374,12 @@ def _past_ratio(builder: FeatureBuilder, forecast: Forecast) -> Floats:
     n_days = row // horizon
     totals = builder.target[row - n_days * horizon : row].reshape(n_days, horizon).sum(axis=1)
     known = totals[np.isfinite(totals)]
+    widest = widest_ratio(forecast.quantiles, forecast.mean, forecast.quantile_levels)
     if known.size < 2 or known.mean() <= 0:
-        return widest_ratio(forecast.quantiles, forecast.mean, forecast.quantile_levels)
-    return np.asarray(np.quantile(known / known.mean(), forecast.quantile_levels))
+        return widest
+    trust = min(known.size / ENOUGH_DAYS, 1.0)
+    ratio: Floats = trust * np.quantile(known / known.mean(), forecast.quantile_levels) + (1 - trust) * widest
+    return ratio
 
 
 def base_forecaster(house: HouseSpec, target: str) -> Forecaster:

@@ -277,9 +277,9 @@ class History:
         return None if value is None else int(value)
 
     def last_step(self) -> int | None:
-        """Start of the last step, unix s: the last one closed, or else imported; None when there is none."""
+        """Start of the last step, unix s, closed or imported; None when there is none."""
         closed, bounds = self.last_closed(), self.bounds()
-        return closed if closed is not None or bounds is None else bounds[1]
+        return max((time for time in (closed, bounds and bounds[1]) if time is not None), default=None)
 
     def series(self, features: tuple[Feature, ...], start: int, end: int, step_s: int) -> Series:
         """The steps in [start, end) (unix s, on the grid), NaN where nothing is stored.

@@ -27,6 +27,8 @@ MAX_PAYLOAD: Final = 256 * 1024
 MAX_DEPTH: Final = 4
 MAX_AHEAD_S: Final = 3 * 86_400
 """What a forecast says of later days is left out: half a day after its issue it is not asked any more, and then for a day ahead."""
+SAME_SHARE: Final = 0.9
+"""A forecast that says of this share of its times what the last one said is taken for the same."""
 MAX_VALUES: Final = 1000
 """Of one role in one message: three days in steps of five minutes are 864. More would fill the memory."""
 TIME_KEYS: Final = ("datetime", "time")
@@ -162,6 +164,8 @@ class _Kept:
     near: deque[WeatherForecast] = field(default_factory=deque)
     """First hours of those issued before the `whole` ones."""
     whole: deque[WeatherForecast] = field(default_factory=deque)
+    newest_at: float = 0.0
+    """When the newest was issued by its own word; it may have the time of the one whose place it took."""
 
     def keep(self, forecast: WeatherForecast) -> None:
         """Add the newest, cut down those that have grown old and drop the oldest."""
@@ -178,6 +182,8 @@ class _Kept:
         for forecasts in (self.whole, self.near):
             while forecasts and forecasts[-1].issued_at > now:
                 forecasts.pop()
+        if self.newest_at > now:
+            self.newest_at = 0.0
 
 
 class WeatherMemory:
@@ -202,8 +208,9 @@ class WeatherMemory:
         kept.forget_after(now)
         if kept.whole:
             last = kept.whole[-1]
-            if forecast.issued_at < last.issued_at or (retained and _say_the_same(last, forecast)):
+            if forecast.issued_at < max(last.issued_at, kept.newest_at) or (retained and _say_the_same(last, forecast)):
                 return None
+            kept.newest_at = forecast.issued_at
             if self._next_origin(forecast) == self._next_origin(last):
                 forecast = replace(forecast, issued_at=last.issued_at)
                 kept.whole.pop()
@@ -219,9 +226,9 @@ class WeatherMemory:
 
 
 def _say_the_same(one: WeatherForecast, other: WeatherForecast) -> bool:
-    """Whether they agree wherever both say something: the same message is cut off elsewhere when its age is guessed otherwise."""
+    """Whether `other` brings next to nothing beside `one`: the same message is cut off elsewhere when its age is guessed otherwise."""
     _, here, there = np.intersect1d(one.times, other.times, return_indices=True)
-    return len(here) > 0 and np.allclose(one.values[here], other.values[there])
+    return len(here) >= SAME_SHARE * len(other.times) and np.allclose(one.values[here], other.values[there])
 
 
 def add_weather(history: History, forecasts: Iterable[WeatherForecast]) -> None:

@@ -30,6 +30,7 @@ from trainer.score_tables import homes_table, pool_table, score_table, spread_ta
 from trainer.scorecard import NO_WEATHER, Card, to_json
 from trainer.workers import Job, OnProgress, Skipped, cards
 
+OUTPUTS: Final = ("json", "html", "predictions")
 ROWS_SHOWN: Final = 30
 """Homes in the terminal's table; the report and the JSON hold all."""
 NAMES_SHOWN: Final = 5
@@ -116,7 +117,7 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--workers {args.workers}: at least 1 is expected")
     if not (np.isfinite(args.price) and args.price >= 0):
         raise ConfigError(f"--price {args.price:g}: the price of a kWh is expected, such as 0.30")
-    for option in ("json", "html", "predictions"):
+    for option in OUTPUTS:
         path = getattr(args, option)
         if path is not None and not path.absolute().parent.is_dir():
             raise ConfigError(f"--{option} {path}: there is no folder {path.parent}: make it, or name another place")
@@ -124,6 +125,9 @@ def _check(args: argparse.Namespace) -> None:
         if path is not None and path.exists() and path.is_dir() != is_folder:
             kind, wanted = ("file", "folder") if is_folder else ("folder", "file")
             raise ConfigError(f"--{option} {path}: this is a {kind}, a {wanted} is written: name another place")
+    paths = {option: getattr(args, option).resolve() for option in OUTPUTS if getattr(args, option) is not None}
+    if len(set(paths.values())) < len(paths):
+        raise ConfigError(f"{', '.join(f'--{option} {getattr(args, option)}' for option in paths)}: a place of its own is expected for each")
 
 
 def _is_many(args: argparse.Namespace) -> bool:

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     gather.add_argument("--house", type=Path, nargs="+", required=True, metavar="TOML", help="each house's house.toml")
     gather.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE", help="each house's table, in the same order")
     gather.add_argument("--repair", action="store_true", help="repair faulty tables where that is possible")
+    gather.add_argument("--accept", nargs="+", default=[], choices=DOUBTFUL, metavar="KIND", help=ACCEPT_HELP)
     gather.add_argument("--out", type=Path, required=True, metavar="FLEET", help="folder of the fleet; houses that are there already are replaced")
     score = actions.add_parser("score", help="forecast every house after its last known reading")
     score.add_argument("--model", required=True, metavar="RUN|URI", help="run folder of a model over many homes, or models:/NAME@champion")
@@ -62,10 +63,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _gather(arguments: argparse.Namespace, console: Console) -> int:
+    from trainer.datasets import ReadOptions
     from trainer.fleet_folder import gather
 
     require_place(arguments.out, option="--out")
-    problems = gather(arguments.house, arguments.data, arguments.out, repair=arguments.repair, console=console)
+    options = ReadOptions(repair=arguments.repair, accept=tuple(arguments.accept))
+    problems = gather(arguments.house, arguments.data, arguments.out, options=options, console=console)
     _say(problems, len(arguments.house), f"gathered in {arguments.out}", console)
     return 0
 

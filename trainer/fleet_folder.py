@@ -18,14 +18,14 @@ from rich.progress import track
 from edge_agent.contract.errors import ConfigError, HearthcastError
 from edge_agent.contract.schema import HouseSpec, read_house
 from edge_agent.contract.series import Series
-from trainer.datasets import read_table
+from trainer.datasets import ReadOptions, read_table
 from trainer.readings import readings_of
 
 HOUSES: Final = "houses"
 READINGS: Final = "readings"
 
 
-def gather(houses: Sequence[Path], tables: Sequence[Path], out: Path, *, repair: bool, console: Console) -> dict[str, str]:
+def gather(houses: Sequence[Path], tables: Sequence[Path], out: Path, *, options: ReadOptions, console: Console) -> dict[str, str]:
     """Write the fleet's folder from a table for each house; a house with a problem is named and left out.
 
     Returns:
@@ -44,7 +44,7 @@ def gather(houses: Sequence[Path], tables: Sequence[Path], out: Path, *, repair:
             house = read_house(path)
             if house.site in written:
                 raise ConfigError(f"{path}: site {house.site!r} is that of {written[house.site]} too: give each house its own")
-            read = read_table(house, [table], repair=repair)
+            read = read_table(house, [table], options=options)
             for target in house.targets:
                 read.require(target.sensor)
             write_readings(out, house, path.read_text(encoding="utf-8"), read.series)

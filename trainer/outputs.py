@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from edge_agent.contract.errors import ConfigError
 
@@ -49,22 +50,22 @@ def require_place(folder: Path, *, option: str) -> None:
 
 @contextmanager
 def staging(place: Path, *, option: str) -> Iterator[Path]:
-    """A folder in `place` for files under way; it and what is still in it are gone in the end, and after a failure a new `place` too.
+    """A folder in `place` for files under way; it and what is still in it are gone in the end, and so is a `place` that was made for nothing.
 
     Raises:
         ConfigError: nothing can be written there; `option` names it.
     """
-    is_new = not place.exists()
+    is_new, partial = not place.exists(), place / f".partial-{uuid4().hex}"
     try:
         with _named(option, place):
             place.mkdir(exist_ok=True)
-            folder = tempfile.TemporaryDirectory(prefix=".partial-", dir=place)
-        with folder as name:
-            yield Path(name)
-    except BaseException:  # Ctrl-C too, even right after the folder was made
+            partial.mkdir()
+        yield partial
+    finally:  # after Ctrl-C too, even right after a folder was made
+        shutil.rmtree(partial, ignore_errors=True)
         if is_new:
-            shutil.rmtree(place, ignore_errors=True)
-        raise
+            with suppress(OSError):  # it is not empty
+                place.rmdir()
 
 
 def move_whole(files: Sequence[tuple[str, Path, Path]]) -> None:

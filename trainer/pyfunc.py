@@ -235,13 +235,17 @@ def log_forecaster(folder: Path, *, name: str) -> str:
         OSError, MlflowException: a file is missing, or the store refuses.
     """
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    house = parse_house((folder / HOUSE).read_text(encoding="utf-8"), source=HOUSE) if (folder / HOUSE).exists() else None
-    plan = FeaturePlan.from_dict(record["plan"])
+    plan, house = FeaturePlan.from_dict(record["plan"]), None
+    if (folder / HOUSE).exists():
+        house = parse_house((folder / HOUSE).read_text(encoding="utf-8"), source=HOUSE)
+        if plan.target not in {target.name for target in house.targets}:  # of all rooms of a role: it takes any home's
+            house = None
+    files = (MODEL, RECORD, *(() if house is None else (HOUSE,)))
     here = Path(__file__).resolve()
     info = mlflow.pyfunc.log_model(
         name=name,
         python_model=str(here),
-        artifacts={file: str(folder / file) for file in (MODEL, RECORD, HOUSE) if (folder / file).exists()},
+        artifacts={file: str(folder / file) for file in files},
         code_paths=[str(here.parent), str(here.parents[1] / "edge_agent")],
         signature=signature(house, plan),
         metadata=metadata(house, plan),

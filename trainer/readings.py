@@ -13,8 +13,9 @@ import pandas as pd
 from edge_agent.contract.errors import DataError
 from edge_agent.contract.schema import Form, HouseSpec, Sensor
 from edge_agent.contract.series import Series
+from trainer.datasets import SAME
 from trainer.findings import Findings, count
-from trainer.table_values import check_unit, within_range
+from trainer.table_values import check_form, check_unit, within_range
 from trainer.unit_change import settle_units
 
 Floats = npt.NDArray[np.float64]
@@ -66,9 +67,11 @@ def series_of_readings(house: HouseSpec, row: Mapping[str, Any], findings: Findi
     start, end = int(times.min()), int(times.max()) + house.step_s
     values = np.full(((end - start) // house.step_s, len(positions)), np.nan)
     given = np.asarray(row[VALUE], np.float64)[known]
-    where = (times - start) // house.step_s, np.array([positions[name] for name in np.asarray(row[SENSOR], object)[known]], np.int64)
+    columns = np.array([positions[name] for name in np.asarray(row[SENSOR], object)[known]], np.int64)
+    told = np.isfinite(given)  # a null says nothing, and takes nothing back
+    where, given = ((times - start)[told] // house.step_s, columns[told]), given[told]
     values[where] = given
-    _settle_contradictions(times[(values[where] != given) & np.isfinite(given)], findings)
+    _settle_contradictions(times[told][np.abs(values[where] - given) > SAME * (1.0 + np.abs(given))], findings)
     for i, sensor in enumerate(house.sensors):
         values[:, i] = _checked(values[:, i], sensor, start=start, step_s=house.step_s, findings=findings, judge_units=judge_units)
     return Series(start, house.step_s, house.features, values)
@@ -89,6 +92,8 @@ def _settle_contradictions(times: Ints, findings: Findings) -> None:
 def _checked(values: Floats, sensor: Sensor, *, start: int, step_s: int, findings: Findings, judge_units: bool) -> Floats:
     """The values of one sensor, `(n,)`, as `datasets.column_values` leaves those of a column."""
     if judge_units:
+        if sensor.feature.kind == "energy":
+            check_form(values, sensor, findings, advice="give the energy of each step, not the counter's count")
         if sensor.role == "energy":
             values = settle_units(values, start=start, step_s=step_s, sensor=sensor.name, findings=findings)
         advice = f"readings are expected in {sensor.unit}{' of the step' if sensor.feature.kind == 'energy' else ''}: convert them"

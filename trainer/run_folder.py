@@ -7,9 +7,11 @@ exported: its `status` is `finished`, or `interrupted` when training was stopped
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import math
 import os
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -26,7 +28,7 @@ from trainer.windows import Windows
 
 SCHEMA_VERSION: Final = 1
 MODEL, RECORD, SAMPLES, HISTORY, HOUSE = "model.keras", "run.json", "samples.npz", "history.csv", "house.toml"
-CHECKPOINT, STARTED = "checkpoint", "started.json"
+CHECKPOINT, STARTED, LOCK = "checkpoint", "started.json", "lock"
 N_SAMPLES: Final = 64
 """Real windows left for the exporter: enough to judge an int8 graph by."""
 
@@ -64,12 +66,23 @@ class RunFolder:
         """
         if resume:
             self._check_same(started)
+            self._take()
             (self.path / RECORD).unlink(missing_ok=True)
             return
         if not self.is_empty:
             raise ConfigError(f"{self.path} holds a run already: go on with it by --resume, or choose another folder with --out")
-        self.state.parent.mkdir(parents=True, exist_ok=True)
+        self._take()
         write_json(self._started, started)
+
+    def _take(self) -> None:
+        """Keep other processes out as long as this object, or the process, lives."""
+        self.state.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.state.parent / LOCK, os.O_RDWR | os.O_CREAT)
+        weakref.finalize(self, os.close, lock)
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{self.path}: another run is at work here: wait for its end, or choose another folder with --out") from None
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Write `run.json`, which makes the run usable."""

@@ -36,7 +36,7 @@ class Seen:
 
 def looked_at_until(training: Mapping[str, Any]) -> dict[str, int]:
     """Unix s up to which a model has looked at each home, by `SITE:TARGET`, from what its run or bundle says of its training."""
-    return {str(name): int(end) for name, end in training.get("looked_at_until", {}).items()}
+    return {str(name): int(end) for name, end in (training.get("looked_at_until") or {}).items()}
 
 
 def seen_until(looked_at: Mapping[str, int], site: str) -> int:

@@ -45,13 +45,14 @@ def canonical_values(raw: Floats, sensor: Sensor, *, cadence_s: int) -> Floats:
     return values
 
 
-def check_form(values: Floats, sensor: Sensor, findings: Findings) -> None:
+def check_form(values: Floats, sensor: Sensor, findings: Findings, *, advice: str = 'set column_form = "counter" in house.toml') -> None:
     """Refuse energy of each step that is the reading of a cumulative counter. No repair can know better.
 
     Args:
         values: canonical values of the steps, `(n,)`.
         sensor: what the column is said to hold.
         findings: gives the error.
+        advice: what to do.
 
     Raises:
         DataError: it rises and never falls.
@@ -60,7 +61,7 @@ def check_form(values: Floats, sensor: Sensor, findings: Findings) -> None:
     if sensor.column_form == "interval" and len(changes) >= MIN_COUNTER_ROWS and (changes >= 0).all() and (changes > 0).sum() >= MIN_COUNTER_RISES:
         raise findings.error(
             f"column {sensor.column!r} (sensor {sensor.name!r}, {_declared(sensor)}): it never falls, as a cumulative counter",
-            'set column_form = "counter" in house.toml',
+            advice,
         )
 
 

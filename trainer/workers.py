@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.contract.bundle import Bundle
-from edge_agent.contract.errors import DataError
+from edge_agent.contract.errors import DataError, HearthcastError
 from edge_agent.contract.schema import HouseSpec
 from edge_agent.contract.series import Series
 from edge_agent.forecaster import Forecaster, Model
@@ -79,6 +80,7 @@ def cards(jobs: Iterable[Job], bundle: Bundle | None, *, archive: Path | None, n
     Raises:
         BundleError: the graph fails.
         ConfigError: the archive cannot be written.
+        HearthcastError: a worker was killed.
     """
     if n_workers == 1:
         model = Model(bundle) if bundle is not None else None
@@ -95,6 +97,8 @@ def cards(jobs: Iterable[Job], bundle: Bundle | None, *, archive: Path | None, n
                 yield from running.popleft().result()
         while running:
             yield from running.popleft().result()
+    except BrokenProcessPool:
+        raise HearthcastError("a worker was ended from outside, perhaps because memory ran out: try fewer with --workers") from None
     finally:  # also after Ctrl-C: each worker ends after the block it is at
         stop.set()
         pool.shutdown(cancel_futures=True)

@@ -65,6 +65,11 @@ def test_imported_steps_are_enough(tmp_path):
         assert "actual     2.40" in list(report_lines(HOUSE, history, days=3))[1]
 
 
+def test_what_is_imported_behind_the_last_closed_step_counts(history):
+    history.import_series(Series(START + 48 * 3600, 3600, (Feature("meter", "energy"),), np.full((24, 1), 100.0)))
+    assert history.last_step() == START + 71 * 3600
+
+
 def test_a_temperature_is_compared_by_the_days_mean(history):
     save(history, "warmth", origin=START, value=22.0, day=date(2026, 6, 1), unit="degC")
     lines = list(report_lines(HOUSE, history, days=3))

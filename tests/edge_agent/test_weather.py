@@ -170,6 +170,22 @@ def test_of_several_within_a_step_the_last_counts_and_no_origin_before_sees_it()
     assert memory.take(issue(NOON - 1), retained=False, now=NOON + 599) is None  # older by its own word
 
 
+def test_within_a_step_an_older_one_by_its_own_word_takes_no_place():
+    memory = WeatherMemory(step_s=HOUR)
+    for issued_at in (NOON + 10, NOON + 1200):
+        memory.take(issue(issued_at), retained=False, now=NOON + 1200)
+    assert memory.take(issue(NOON + 600, 9.0), retained=False, now=NOON + 1300) is None
+
+
+def test_nights_without_sun_do_not_make_two_days_the_same():
+    sun = np.where(np.arange(48) % 24 < 4, 0.0, 300.0)  # both begin at midnight, two days apart but for the last night
+    first = WeatherForecast("solar_radiation", NOON, NOON + HOUR * np.arange(52), np.append(sun, np.zeros(4)))
+    last = WeatherForecast("solar_radiation", NOON + 48 * HOUR, NOON + HOUR * np.arange(48, 96), sun / 4)
+    memory = WeatherMemory(step_s=HOUR)
+    memory.take(first, retained=False, now=NOON)
+    assert memory.take(last, retained=True, now=NOON + 48 * HOUR)
+
+
 def test_what_the_broker_had_kept_is_not_made_young_by_a_restart():
     memory = WeatherMemory([issue(NOON)], step_s=600)
     longer = WeatherForecast("outdoor_temperature", NOON + 9 * HOUR, NOON + HOUR * np.arange(-3, 50), np.full(53, 20.0))

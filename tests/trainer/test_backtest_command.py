@@ -178,6 +178,7 @@ def test_notes_about_the_table_are_told(backtest, changed_meter):
         (("--from", "yesterday"), "is no time"),
         (("--target", "attic"), "no target 'attic'"),
         (("--json", "/no/such/folder/s.json"), "there is no folder"),
+        (("--json", "one", "--html", "./one"), "a place of its own is expected for each"),
         (("--json", "."), "--json .: this is a folder, a file is written"),
         (("--predictions", ".."), "this is a folder, a file is written"),
         (("--perfect-weather", "--target", "living_room"), "reads no weather forecast"),

@@ -2,6 +2,7 @@
 
 import json
 
+import mlflow
 import numpy as np
 import pytest
 from rich.console import Console
@@ -12,6 +13,7 @@ from trainer.baselines import CHANGE, CLIMATOLOGY, LABELS, MIXTURE
 from trainer.fit import FitRequest
 from trainer.fit_rooms import read_rooms
 from trainer.presets import ROOMS
+from trainer.tracking import FORECASTER
 
 TINY = ["--epochs", "1", "--stride-s", "21600", "--tracking-uri", "off"]
 
@@ -23,6 +25,15 @@ def fit(small_run, tmp_path):
         return main([*words, *TINY, *extra]), tmp_path / out
 
     return run
+
+
+def test_a_model_of_rooms_is_logged_as_one_that_takes_any_home(fit, tmp_path, capsys):
+    code, run = fit("--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    assert code == 0, capsys.readouterr().err
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    run_id = record(run)["mlflow_run_id"]
+    uri = mlflow.get_run(run_id).data.tags[FORECASTER]
+    assert mlflow.pyfunc.load_model(uri).metadata.signature.inputs.input_names() == ["house", "time", "sensor", "value"]
 
 
 def record(run):

@@ -2,7 +2,7 @@ import pytest
 
 from edge_agent.contract.errors import ConfigError
 from trainer.__main__ import main
-from trainer.outputs import require_place
+from trainer.outputs import require_place, staging
 
 
 @pytest.mark.parametrize("name", [".", "new", "new/er"])
@@ -25,3 +25,10 @@ def test_an_out_that_cannot_be_made_is_refused_before_the_data_are_read(small_ru
     data.touch()
     assert main([*command, "--house", str(small_run[0]), "--data", str(data), "--out", str(data / "run")]) == 2
     assert f"--out {data / 'run'}: cannot be made or written (Not a directory)" in capsys.readouterr().err
+
+
+def test_what_others_put_into_a_new_place_stays(tmp_path):
+    with staging(tmp_path / "new", option="--predictions") as partial:
+        (partial / "half").touch()
+        (tmp_path / "new" / "theirs").touch()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["theirs"]

@@ -7,6 +7,7 @@ import pytest
 from edge_agent.contract.errors import ConfigError, DataError
 from edge_agent.contract.localtime import utc_offsets_s
 from trainer.__main__ import main
+from trainer.datasets import ReadOptions
 from trainer.findings import Findings
 from trainer.fleet_house import checked_table
 from trainer.readings import readings_of, series_of_readings
@@ -155,4 +156,15 @@ def test_houses_and_tables_must_pair_up(small_run):
     from trainer.fleet_folder import gather
 
     with pytest.raises(ConfigError, match="2 houses and 1 tables"):
-        gather([small_run[0], small_run[0]], [small_run[1]], small_run[0].parent / "fleet", repair=False, console=Console(quiet=True))
+        gather([small_run[0], small_run[0]], [small_run[1]], small_run[0].parent / "fleet", options=ReadOptions(), console=Console(quiet=True))
+
+
+def test_a_null_takes_no_reading_back_and_rounding_contradicts_nothing(small_house):
+    readings = {"time": [0, 0, 3600, 3600], "sensor": ["living"] * 4, "value": [20.1, np.nan, 20.1, float(np.float32(20.1))]}
+    series = series_of_readings(small_house, readings, strict(), judge_units=False)
+    np.testing.assert_allclose(series.column("living"), 20.1, rtol=1e-6)
+
+
+def test_a_counters_count_among_readings_is_refused(small_house, small_series):
+    with pytest.raises(DataError, match=r"it never falls, as a cumulative counter.*give the energy of each step"):
+        checked_table(small_house, changed(small_series, lambda use: np.cumsum(np.nan_to_num(use)) / 1000))

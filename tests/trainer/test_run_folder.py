@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -34,6 +36,23 @@ def test_a_folder_that_holds_a_run_is_not_taken_for_another(folder, kept):
 def test_a_run_that_failed_before_it_learnt_anything_does_not_block_the_next(folder):
     folder.start({**STARTED, "seed": 1}, resume=False)
     folder.start({**STARTED, "seed": 1}, resume=True)
+
+
+def test_a_folder_in_which_another_process_is_at_work_is_left_alone(tmp_path):
+    begin = "import pathlib, sys; from trainer.run_folder import RunFolder; f = RunFolder(pathlib.Path(sys.argv[1])); f.start({}, resume=False)"
+    other = subprocess.Popen(
+        [sys.executable, "-c", f"{begin}; print('there', flush=True); input()", tmp_path / "run"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with other:
+        assert other.stdout.readline() == "there\n"
+        with pytest.raises(ConfigError, match="another run is at work here"):
+            RunFolder(tmp_path / "run").start(STARTED, resume=False)
+        assert json.loads((tmp_path / "run" / "checkpoint" / "started.json").read_text()) == {}
+        other.communicate("")
+    RunFolder(tmp_path / "run").start(STARTED, resume=False)
 
 
 def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path):
