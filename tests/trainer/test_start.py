@@ -90,7 +90,7 @@ def test_what_is_no_model_is_refused(tmp_path, run):
     (tmp_path / "unfinished" / "model.keras").write_bytes(b"no zip")
     with pytest.raises(ConfigError, match="Keras cannot load"):
         read_start(tmp_path / "unfinished")
-    for damage in ({"plan": None}, {"training": None}, {"training": {"looked_at_until": None}}):
+    for damage in ({"plan": None}, {"training": None}):
         (tmp_path / "unfinished" / "run.json").write_text(json.dumps({**json.loads((run / "run.json").read_text()), **damage}))
         with pytest.raises(ConfigError, match="not of the expected form"):
             read_start(tmp_path / "unfinished")
