@@ -249,9 +249,11 @@ def correct_weather(history: History, *, later_than: float, by_s: float | None) 
 
 def stored_weather(history: History, *, last_s: float | None = None) -> Iterator[WeatherForecast]:
     """Forecasts in the history in the order of their issue: all, or those of the last `last_s` before the newest."""
-    sound = f"SELECT role, issued_at FROM weather WHERE issued_at < {LATEST}"  # noqa: S608  a number; a damaged row may hold text, which is more than any
-    keys = f"SELECT * FROM ({sound}) WHERE issued_at >= (SELECT max(issued_at) FROM ({sound})) - ? ORDER BY issued_at, role"  # noqa: S608
-    for role, issued_at in history.rows(keys, 1e12 if last_s is None else last_s):  # all forecasts at once would not fit in the agent's memory
+    # a damaged row may hold text for its time, which is more than any number
+    keys = "SELECT role, issued_at FROM weather WHERE issued_at < ? AND issued_at >= ? ORDER BY issued_at, role"
+    ((newest,),) = history.rows("SELECT max(issued_at) FROM weather WHERE issued_at < ?", LATEST)
+    since = 0.0 if last_s is None else (newest or 0.0) - last_s
+    for role, issued_at in history.rows(keys, LATEST, since):  # all forecasts at once would not fit in the agent's memory
         for times, values in history.rows("SELECT times, forecast FROM weather WHERE role = ? AND issued_at = ?", role, issued_at):
             with contextlib.suppress(ValueError, TypeError, DataError):  # a row saved from a damaged file may hold anything
                 yield WeatherForecast(role, issued_at, np.frombuffer(times, "<i8"), np.frombuffer(values, "<f4").astype(np.float64))

@@ -113,7 +113,7 @@ def _fine_tune(job: TuneJob, site: str, house_text: str, readings: pd.DataFrame)
         preset="finetune",
         hyper=hyper_parameters("finetune", {}),
         seed=job.seed,
-        resume=folder.is_started and not folder.is_empty,
+        resume=not folder.is_empty,
         tracking_uri=job.tracking_uri,
         experiment=job.experiment,
         init=job.init,
