@@ -142,9 +142,7 @@ def _bundle(folder: Folder, *, quick: bool, console: Console) -> Path | None:
     if shipped is None:
         raise ConfigError("the model that ships is not in this installation: install Hearthcast as a whole")
     manifest = shipped.manifest
-    console.print(
-        f"the model that ships: {manifest.name} {manifest.version}, trained over {len(manifest.training['houses'])} homes, never on this one"
-    )
+    console.print(f"the model that ships: {manifest.name} {manifest.version}, trained over {len(manifest.training['houses'])} homes")
     return None if quick else tune_and_export(folder)
 
 
